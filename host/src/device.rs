@@ -1,0 +1,84 @@
+//! Where work runs: a device owns the memory behind buffers and runs recordings over it.
+
+use crate::buffer::View;
+use crate::cpu::Cpu;
+use crate::error::HostError;
+#[cfg(feature = "gpu")]
+use crate::gpu::Gpu;
+use crate::recording::Recording;
+
+/// Which device a person asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The best one: a hardware GPU, else the CPU; never a software adapter.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU: the hardware one, else a software adapter, which is said.
+    Gpu,
+    /// The adapter with this index or whose name contains this text.
+    Named(String),
+}
+
+/// A place to run recordings.
+pub enum Device {
+    /// This machine's CPU.
+    Cpu(Cpu),
+    /// A GPU through wgpu.
+    #[cfg(feature = "gpu")]
+    Gpu(Gpu),
+}
+
+impl Device {
+    /// Name for people: `cpu (2 threads, avx512)`, `NVIDIA H100 (Vulkan)`.
+    pub fn name(&self) -> String {
+        match self {
+            Device::Cpu(cpu) => cpu.name(),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.name(),
+        }
+    }
+    /// Whether this is the CPU device.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Device::Cpu(_))
+    }
+    /// Copies `data` into the view. Allocates the buffer when it is new.
+    pub fn write<E: bytemuck::Pod>(&self, view: &View, data: &[E]) -> Result<(), HostError> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        range(view, bytes.len())?;
+        match self {
+            Device::Cpu(cpu) => cpu.write(view, bytes),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.write(view, bytes),
+        }
+    }
+    /// Copies the view out, after everything that was submitted before.
+    pub async fn read<E: bytemuck::Pod>(&self, view: &View) -> Result<Vec<E>, HostError> {
+        range(view, view.len * 4)?;
+        let mut out = vec![E::zeroed(); view.len * 4 / size_of::<E>().max(1)];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
+        match self {
+            Device::Cpu(cpu) => cpu.read(view, bytes)?,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.read(view, bytes).await?,
+        }
+        Ok(out)
+    }
+    /// Runs the recording `times` times in order. On a GPU this submits and returns; errors of the run
+    /// surface at the next [`Device::read`].
+    pub fn run(&self, recording: &Recording, times: usize) -> Result<(), HostError> {
+        match self {
+            Device::Cpu(cpu) => cpu.run(recording, times),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.run(recording, times),
+        }
+    }
+}
+
+fn range(view: &View, bytes: usize) -> Result<(), HostError> {
+    let end = view.offset.saturating_add(bytes / 4).max(view.offset.saturating_add(view.len));
+    if end > view.buffer.len() || bytes != view.len * 4 {
+        return Err(HostError::Range { label: view.buffer.label().to_string(), offset: view.offset, end, len: view.buffer.len() });
+    }
+    Ok(())
+}

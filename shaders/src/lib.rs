@@ -1,0 +1,25 @@
+//! Kernels as data. Each kernel is `NAME.wgsl` beside `NAME.rs`: bindings, params, plain reference, gradient
+//! and test cases. This crate names no GPU library; `lichen-host` runs what it describes.
+//!
+//! Letters: T tokens, D width, L layers, H heads, N head size, S sections of a layer, K picked,
+//! E neurons of a section, V vocabulary. Shapes are written slowest axis first.
+
+pub use bytemuck;
+
+pub mod cases;
+pub mod kernel;
+
+macro_rules! kernels {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+        /// Every kernel; tests, selftest and fuzzing walk this list.
+        pub static ALL: &[&kernel::Kernel] = &[$(&$name::KERNEL),*];
+    };
+}
+
+kernels! {
+    rms_norm,
+}
+
+/// Shared WGSL functions that a kernel asks for with `//!use NAME`.
+pub(crate) static SNIPPETS: &[(&str, &str)] = &[("activation", include_str!("shared/activation.wgsl")), ("random", include_str!("shared/random.wgsl"))];
