@@ -8,6 +8,11 @@ pub use bytemuck;
 
 pub mod cases;
 pub mod kernel;
+pub(crate) mod order;
+pub mod sections;
+
+/// No section.
+pub const NONE: u32 = u32::MAX;
 
 macro_rules! kernels {
     ($($name:ident),* $(,)?) => {
@@ -19,7 +24,20 @@ macro_rules! kernels {
 
 kernels! {
     rms_norm,
+    router,
+    router_gate,
+    section_up,
+    section_down,
+    section_sum,
+    plastic_gate,
+    cross_entropy,
+    sample,
 }
 
 /// Shared WGSL functions that a kernel asks for with `//!use NAME`.
-pub(crate) static SNIPPETS: &[(&str, &str)] = &[("activation", include_str!("shared/activation.wgsl")), ("random", include_str!("shared/random.wgsl"))];
+pub(crate) static SNIPPETS: &[(&str, &str)] = &[
+    ("activation", include_str!("shared/activation.wgsl")),
+    ("order", include_str!("shared/order.wgsl")),
+    ("random", include_str!("shared/random.wgsl")),
+    ("sections", include_str!("shared/sections.wgsl")),
+];

@@ -1,0 +1,285 @@
+//!use order
+//!use random
+// Sampling of the next token: penalty, top k, top p, draw, and the books of a decoding loop.
+// logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1], out [capacity].
+// main: one workgroup; the top k by a radix search for the last of them. serial: one invocation, one sorted list.
+
+struct Params {
+    vocab: u32,
+    capacity: u32,
+}
+
+@group(0) @binding(0) var<storage, read> logits: array<f32>;
+@group(0) @binding(1) var<storage, read> settings: array<u32, 16>;
+@group(0) @binding(2) var<storage, read_write> control: array<u32, 4>;
+@group(0) @binding(3) var<storage, read_write> history: array<u32, 256>;
+@group(0) @binding(4) var<storage, read_write> token: array<u32, 1>;
+@group(0) @binding(5) var<storage, read_write> out: array<u32>;
+@group(0) @binding(6) var<uniform> p: Params;
+
+const NOTHING = vec2<u32>(0u, 0xFFFFFFFFu);
+
+// Candidates as (key, id): best first in `top`, in any order in `found`.
+var<workgroup> top: array<vec2<u32>, 256>;
+var<workgroup> found: array<vec2<u32>, 256>;
+var<workgroup> found_count: atomic<u32>;
+var<workgroup> weight: array<f32, 256>;
+var<workgroup> bins: array<atomic<u32>, 256>;
+// Chosen bin, candidates still needed inside it, and whether it holds exactly those.
+var<workgroup> choice: vec3<u32>;
+var<workgroup> running: u32;
+// One bit for each id modulo 32768 that the penalty may concern.
+var<workgroup> marks: array<atomic<u32>, 1024>;
+
+fn is_running() -> bool {
+    return control[0] != 0u && control[2] < p.capacity && p.vocab > 0u;
+}
+
+// How many tokens of the history the penalty looks back on.
+fn look_back() -> u32 {
+    if (bitcast<f32>(settings[3]) == 1.0) {
+        return 0u;
+    }
+    return min(min(settings[6], control[1]), 256u);
+}
+
+fn mark(back: u32) {
+    let id = history[(control[1] - 1u - back) % 256u] % 32768u;
+    atomicOr(&marks[id / 32u], 1u << (id % 32u));
+}
+
+// Marks are shared by ids that are equal modulo 32768: this is the exact answer.
+fn is_recent(id: u32, recent: u32) -> bool {
+    if (((atomicLoad(&marks[id % 32768u / 32u]) >> (id % 32u)) & 1u) == 0u) {
+        return false;
+    }
+    for (var back = 0u; back < recent; back++) {
+        if (history[(control[1] - 1u - back) % 256u] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+fn candidate(id: u32, recent: u32) -> vec2<u32> {
+    var l = logits[id];
+    if (recent > 0u && !is_nan(l)) {
+        if (is_recent(id, recent)) {
+            let penalty = bitcast<f32>(settings[3]);
+            l = select(l * penalty, l / penalty, l > 0.0);
+        }
+    }
+    return vec2<u32>(order_key(l), id);
+}
+
+fn candidate_count() -> u32 {
+    let k = select(settings[1], 256u, settings[1] == 0u);
+    return min(min(k, 256u), p.vocab);
+}
+
+// Keys of the infinities; NaN has that of minus infinity.
+fn weight_of(key: u32) -> f32 {
+    if (key == top[0].x) {
+        return 1.0;
+    }
+    if (key <= 0x007FFFFFu || top[0].x >= 0xFF800000u) {
+        return 0.0;
+    }
+    return exp((order_value(key) - order_value(top[0].x)) / bitcast<f32>(settings[0]));
+}
+
+// The candidate that the random bits of (seed, position) point at, in `top` with the weights in `weight`.
+fn draw(count: u32) -> u32 {
+    var total = 0.0;
+    for (var i = 0u; i < count; i++) {
+        total += weight[i];
+    }
+    var kept = count;
+    let top_p = bitcast<f32>(settings[2]);
+    if (top_p < 1.0) {
+        let wanted = top_p * total;
+        total = 0.0;
+        for (var i = 0u; i < count; i++) {
+            total += weight[i];
+            if (total >= wanted) {
+                kept = i + 1u;
+                break;
+            }
+        }
+    }
+    let bits = random_bits(vec2<u32>(settings[4], settings[5]), control[1]) >> 8u;
+    let goal = f32(bits) * (1.0 / 16777216.0) * total;
+    var cumulative = 0.0;
+    for (var i = 0u; i < kept; i++) {
+        cumulative += weight[i];
+        if (cumulative > goal) {
+            return top[i].y;
+        }
+    }
+    return top[kept - 1u].y;
+}
+
+fn finish(id: u32) {
+    token[0] = id;
+    out[control[2]] = id;
+    history[control[1] % 256u] = id;
+    control[1] += 1u;
+    control[2] += 1u;
+    for (var i = 0u; i < min(settings[7], 8u); i++) {
+        if (settings[8u + i] == id) {
+            control[0] = 0u;
+        }
+    }
+}
+
+// Place of `c` among `found`.
+fn rank_of(c: vec2<u32>, count: u32) -> u32 {
+    var rank = 0u;
+    for (var i = 0u; i < count; i++) {
+        rank += u32(goes_before(found[i], c));
+    }
+    return rank;
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    if (lane == 0u) {
+        running = u32(is_running());
+    }
+    if (workgroupUniformLoad(&running) == 0u) {
+        return;
+    }
+    let recent = look_back();
+    if (lane < recent) {
+        mark(lane);
+    }
+    workgroupBarrier();
+
+    // Each lane's best. The best of those is the best of all, and the k-th best of those is a floor for the top k,
+    // which keeps nearly all logits out of the counting below.
+    var best = NOTHING;
+    for (var i = lane; i < p.vocab; i += 256u) {
+        let c = candidate(i, recent);
+        if (goes_before(c, best)) {
+            best = c;
+        }
+    }
+    found[lane] = best;
+    workgroupBarrier();
+    if (best.x != 0u) {
+        top[rank_of(best, 256u)] = best;
+    }
+    workgroupBarrier();
+    if (!(bitcast<f32>(settings[0]) > 0.0)) {
+        if (lane == 0u) {
+            finish(top[0].y);
+        }
+        return;
+    }
+    let count = candidate_count();
+    let lowest = top[count - 1u];
+
+    // The k-th candidate, digit by digit of (key, ~id): in each round the bin that it falls in.
+    var prefix = vec2<u32>(0u);
+    var known = vec2<u32>(0u);
+    var needed = count;
+    for (var digit = 0u; digit < 8u; digit++) {
+        let shift = 24u - 8u * (digit % 4u);
+        atomicStore(&bins[lane], 0u);
+        workgroupBarrier();
+        for (var i = lane; i < p.vocab; i += 256u) {
+            let c = candidate(i, recent);
+            let word = vec2<u32>(c.x, ~c.y);
+            if (!goes_before(lowest, c) && all(((word ^ prefix) & known) == vec2<u32>(0u))) {
+                atomicAdd(&bins[(select(word.y, word.x, digit < 4u) >> shift) & 255u], 1u);
+            }
+        }
+        workgroupBarrier();
+        var above = 0u;
+        for (var b = lane + 1u; b < 256u; b++) {
+            above += atomicLoad(&bins[b]);
+        }
+        let held = atomicLoad(&bins[lane]);
+        if (above < needed && needed <= above + held) {
+            choice = vec3<u32>(lane, needed - above, u32(needed == above + held));
+        }
+        let chosen = workgroupUniformLoad(&choice);
+        if (digit < 4u) {
+            prefix.x |= chosen.x << shift;
+            known.x |= 255u << shift;
+        } else {
+            prefix.y |= chosen.x << shift;
+            known.y |= 255u << shift;
+        }
+        needed = chosen.y;
+        if (chosen.z == 1u) {
+            break;
+        }
+    }
+
+    // The prefix with zeros below is now a floor that exactly k candidates reach.
+    for (var i = lane; i < p.vocab; i += 256u) {
+        let c = candidate(i, recent);
+        if (!goes_before(vec2<u32>(prefix.x, ~prefix.y), c)) {
+            let place = atomicAdd(&found_count, 1u);
+            if (place < 256u) {
+                found[place] = c;
+            }
+        }
+    }
+    workgroupBarrier();
+    if (lane < count) {
+        let c = found[lane];
+        top[rank_of(c, count)] = c;
+    }
+    workgroupBarrier();
+    if (lane < count) {
+        weight[lane] = weight_of(top[lane].x);
+    }
+    workgroupBarrier();
+    if (lane == 0u) {
+        finish(draw(count));
+    }
+}
+
+@compute @workgroup_size(1)
+fn serial() {
+    if (!is_running()) {
+        return;
+    }
+    let recent = look_back();
+    for (var back = 0u; back < recent; back++) {
+        mark(back);
+    }
+    let greedy = !(bitcast<f32>(settings[0]) > 0.0);
+    let count = select(candidate_count(), 1u, greedy);
+    var held = 0u;
+    for (var i = 0u; i < p.vocab; i++) {
+        let c = candidate(i, recent);
+        // Ids come in ascending order, so that an equal key never moves up.
+        if (held == count) {
+            if (c.x <= top[held - 1u].x) {
+                continue;
+            }
+        } else {
+            held++;
+        }
+        var place = held - 1u;
+        while (place > 0u) {
+            if (top[place - 1u].x >= c.x) {
+                break;
+            }
+            top[place] = top[place - 1u];
+            place--;
+        }
+        top[place] = c;
+    }
+    if (greedy) {
+        finish(top[0].y);
+        return;
+    }
+    for (var i = 0u; i < count; i++) {
+        weight[i] = weight_of(top[i].x);
+    }
+    finish(draw(count));
+}

@@ -1,0 +1,113 @@
+//!use sections
+// Down half of the picked sections: slots[t, k] = sum over e of h[t, k, e] * down_e, suppressed features skipped.
+// h [rows, picks, neurons], ids [rows, picks], chunks of slabs [up | down | padding], slots [rows, picks, width].
+// main: one workgroup for 64 columns of a slot, its four quarters share the neurons.
+// serial: one invocation for four columns of a slot, no barrier.
+
+struct Params {
+    rows: u32,
+    picks: u32,
+    width: u32,
+    neurons: u32,
+    stride: u32,
+    first: u32,
+    per_chunk: u32,
+    chunks: u32,
+    c0: u32,
+    c1: u32,
+    c2: u32,
+    c3: u32,
+}
+
+@group(0) @binding(0) var<storage, read> h: array<f32>;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;
+@group(0) @binding(2) var<storage, read> chunk0: array<f32>;
+@group(0) @binding(3) var<storage, read> chunk1: array<f32>;
+@group(0) @binding(4) var<storage, read> chunk2: array<f32>;
+@group(0) @binding(5) var<storage, read> chunk3: array<f32>;
+@group(0) @binding(6) var<storage, read_write> slots: array<f32>;
+@group(0) @binding(7) var<uniform> p: Params;
+
+var<workgroup> partial: array<f32, 256>;
+
+fn weight(chunk: u32, at: u32) -> f32 {
+    switch (chunk) {
+        case 0u: {
+            return chunk0[at];
+        }
+        case 1u: {
+            return chunk1[at];
+        }
+        case 2u: {
+            return chunk2[at];
+        }
+        default: {
+            return chunk3[at];
+        }
+    }
+}
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let blocks = (p.width + 63u) / 64u;
+    let group = wid.x + wid.y * groups.x;
+    if (group >= p.rows * p.picks * blocks) {
+        return;
+    }
+    let slot = group / blocks;
+    let place = section_place(ids[slot]);
+    if (place.x == 4u) {
+        return;
+    }
+    let column = group % blocks * 64u + lane % 64u;
+    var sum = 0.0;
+    if (column < p.width) {
+        let down = place.y + p.neurons * p.width + column;
+        for (var e = lane / 64u; e < p.neurons; e += 4u) {
+            let active = h[slot * p.neurons + e];
+            if (active != 0.0) {
+                sum += active * weight(place.x, down + e * p.width);
+            }
+        }
+    }
+    partial[lane] = sum;
+    workgroupBarrier();
+    if (lane < 64u && column < p.width) {
+        slots[slot * p.width + column] = partial[lane] + partial[lane + 64u] + partial[lane + 128u] + partial[lane + 192u];
+    }
+}
+
+@compute @workgroup_size(8)
+fn serial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let quads = (p.width + 3u) / 4u;
+    let group = (wid.x + wid.y * groups.x) * 8u + lane;
+    if (group >= p.rows * p.picks * quads) {
+        return;
+    }
+    let slot = group / quads;
+    let place = section_place(ids[slot]);
+    if (place.x == 4u) {
+        return;
+    }
+    let first = group % quads * 4u;
+    // Past the last column the columns repeat it, which reads in bounds and is not written.
+    let columns = min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.width - 1u));
+    var sum = vec4<f32>(0.0);
+    for (var e = 0u; e < p.neurons; e++) {
+        let active = h[slot * p.neurons + e];
+        if (active != 0.0) {
+            sum += active * section_four(place.x, place.y + (p.neurons + e) * p.width, columns);
+        }
+    }
+    for (var k = 0u; k < min(4u, p.width - first); k++) {
+        slots[slot * p.width + first + k] = sum[k];
+    }
+}
