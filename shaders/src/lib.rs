@@ -8,6 +8,9 @@ pub use bytemuck;
 
 pub mod cases;
 pub mod kernel;
+mod shared {
+    pub(crate) mod activation;
+}
 
 macro_rules! kernels {
     ($($name:ident),* $(,)?) => {
@@ -19,7 +22,20 @@ macro_rules! kernels {
 
 kernels! {
     rms_norm,
+    embed,
+    matmul,
+    conv,
+    slope,
+    delta_inputs,
+    scan,
+    mcsd_slope,
+    mcsd_decay,
+    gate,
+    add,
 }
+
+/// No section.
+pub const NONE: u32 = u32::MAX;
 
 /// Shared WGSL functions that a kernel asks for with `//!use NAME`.
 pub(crate) static SNIPPETS: &[(&str, &str)] = &[("activation", include_str!("shared/activation.wgsl")), ("random", include_str!("shared/random.wgsl"))];
