@@ -1,8 +1,9 @@
 //! Every `backward` is the derivative of its kernel's double-precision reference, and single precision follows it.
 
+use lichen_host::{Buffer, Cpu, Device, Gradients, HostError, Recording, Role, View};
 use lichen_shaders::ALL;
 use lichen_shaders::cases::{Case, Data, Random};
-use lichen_shaders::kernel::{Access, Kernel, Kind};
+use lichen_shaders::kernel::{Access, Binding, Call, Kernel, Kind};
 use lichen_tests::{Wanted, arguments, backward, convert, relative, report};
 
 /// Elements of one binding that are compared with differences.
@@ -198,6 +199,67 @@ fn single_precision_follows_double() {
         }
     }
     report(&problems);
+}
+
+/// The CPU device's own backward, with its fast forms and its tape.
+#[test]
+fn the_cpu_device_follows_double() {
+    let device = Device::Cpu(Cpu::new(2));
+    let Device::Cpu(cpu) = &device else { unreachable!("it was made so") };
+    let mut problems = Vec::new();
+    for kernel in ALL.iter().filter(|k| k.backward.is_some()) {
+        for case in (kernel.cases)(kernel) {
+            let problem = Problem::new(kernel, case);
+            match problem.on(&device, cpu) {
+                Err(error) => problems.push(format!("{}.{}: {error}", kernel.name, problem.case.name)),
+                Ok(found) => problems.extend(found),
+            }
+        }
+    }
+    report(&problems);
+}
+
+impl Problem {
+    fn on(&self, device: &Device, cpu: &Cpu) -> Result<Vec<String>, HostError> {
+        let kernel = self.kernel;
+        let role = |access| match access {
+            Access::Read => Role::Weight,
+            Access::ReadWrite => Role::State,
+            Access::Write => Role::Scratch,
+        };
+        let buffer = |(b, data): (&Binding, &Data<f32>)| Buffer::new(b.name, b.kind, role(b.access), data.len());
+        let buffers: Vec<Buffer> = kernel.bindings.iter().zip(&self.case.before).map(buffer).collect();
+        for (buffer, data) in buffers.iter().zip(&self.case.before) {
+            match data {
+                Data::Real(x) => device.write(&buffer.view(), x)?,
+                Data::Index(x) => device.write(&buffer.view(), x)?,
+            }
+        }
+        let mut recording = Recording::new(self.case.name.as_str());
+        let views: Vec<View> = buffers.iter().map(Buffer::view).collect();
+        recording.push(Call { kernel, params: self.case.params.clone() }, &views)?;
+
+        let given: Vec<Vec<f32>> = self.cotangents.iter().map(|c| c.iter().map(|&v| v as f32).collect()).collect();
+        let real = |access: fn(Access) -> bool| {
+            let all = kernel.bindings.iter().enumerate();
+            all.filter(move |(_, b)| b.kind == Kind::Real && access(b.access)).map(|(i, _)| i)
+        };
+        let seeds: Vec<(&Buffer, &[f32])> =
+            real(|a| a != Access::Read).map(|i| (&buffers[i], given[i].as_slice())).collect();
+        let mut gradients = Gradients::new(real(|a| a != Access::Write).map(|i| &buffers[i]));
+        let tape = cpu.run_taped(&recording)?;
+        cpu.backward(&recording, &tape, &seeds, &mut gradients)?;
+
+        let want = self.analytic(Wanted::All);
+        let bound = 20.0 * kernel.tolerance.bound.max(1e-6);
+        let mut problems = Vec::new();
+        for i in real(|a| a != Access::Write) {
+            let found = gradients.get(&buffers[i]).map_or(Some(" is missing".into()), |got| far(got, &want[i], bound));
+            let place = format!("{}.{}: d{}", kernel.name, self.case.name, kernel.bindings[i].name);
+            problems.extend(found.map(|f| place + &f));
+        }
+        Ok(problems)
+    }
 }
 
 /// The worst element beyond `bound`. Cotangents are of size one, so a gradient far below that is what is left of
