@@ -1,1 +1,12 @@
-//! Under construction.
+//! Lichen: an attention-free recurrent language model whose feed-forward layers are cut into sections, of which
+//! a router wakes a few for each token.
+//!
+//! The engine is deaf and blind: no files, clock, threads or printing. Bytes, seeds and time come in, values
+//! go out.
+
+pub mod config;
+mod error;
+
+pub use config::{Config, Mixer};
+pub use error::Error;
+pub use lichen_host::{Choice, Device, HostError};

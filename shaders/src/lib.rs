@@ -8,11 +8,11 @@ pub use bytemuck;
 
 pub mod cases;
 pub mod kernel;
-pub(crate) mod order;
-pub mod sections;
-
-/// No section.
-pub const NONE: u32 = u32::MAX;
+mod shared {
+    pub(crate) mod activation;
+    pub(crate) mod order;
+    pub(crate) mod sections;
+}
 
 macro_rules! kernels {
     ($($name:ident),* $(,)?) => {
@@ -24,6 +24,16 @@ macro_rules! kernels {
 
 kernels! {
     rms_norm,
+    embed,
+    matmul,
+    conv,
+    slope,
+    delta_inputs,
+    scan,
+    mcsd_slope,
+    mcsd_decay,
+    gate,
+    add,
     router,
     router_gate,
     section_up,
@@ -33,6 +43,9 @@ kernels! {
     cross_entropy,
     sample,
 }
+
+/// No section.
+pub const NONE: u32 = u32::MAX;
 
 /// Shared WGSL functions that a kernel asks for with `//!use NAME`.
 pub(crate) static SNIPPETS: &[(&str, &str)] = &[

@@ -10,7 +10,7 @@
 use crate::NONE;
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
-use crate::order::best;
+use crate::shared::order::best;
 
 crate::params! {
     /// Summaries.

@@ -9,7 +9,8 @@
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
-use crate::order::{best, sigmoid, without_nan};
+use crate::shared::activation::sigmoid;
+use crate::shared::order::{best, without_nan};
 
 crate::params! {
     /// Tokens.

@@ -6,7 +6,7 @@
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
-use crate::order::sigmoid;
+use crate::shared::activation::sigmoid;
 
 crate::params! {
     /// Tokens.

@@ -13,7 +13,7 @@
 
 use crate::cases::{Cases, Draft};
 use crate::kernel::{Real, Tolerance};
-use crate::order::{best, without_nan};
+use crate::shared::order::{best, without_nan};
 
 crate::params! {
     /// Logits.

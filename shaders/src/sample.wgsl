@@ -10,10 +10,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
-@group(0) @binding(1) var<storage, read> settings: array<u32, 16>;
-@group(0) @binding(2) var<storage, read_write> control: array<u32, 4>;
-@group(0) @binding(3) var<storage, read_write> history: array<u32, 256>;
-@group(0) @binding(4) var<storage, read_write> token: array<u32, 1>;
+@group(0) @binding(1) var<storage, read> settings: array<u32>;
+@group(0) @binding(2) var<storage, read_write> control: array<u32>;
+@group(0) @binding(3) var<storage, read_write> history: array<u32>;
+@group(0) @binding(4) var<storage, read_write> token: array<u32>;
 @group(0) @binding(5) var<storage, read_write> out: array<u32>;
 @group(0) @binding(6) var<uniform> p: Params;
 

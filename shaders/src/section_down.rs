@@ -1,13 +1,13 @@
 //! Down half of the picked sections: `slots[t, k] = sum over e of h[t, k, e] * down_e`.
 //!
-//! Shapes: h [rows, picks, neurons], ids [rows, picks], chunks as in [`crate::sections`], slots [rows, picks, width].
+//! Shapes: h [rows, picks, neurons], ids [rows, picks], chunks as in `shared/sections.rs`, slots [rows, picks, width].
 //! Suppressed features (`h` exactly zero) are skipped and their rows not read. Slots whose id is [`crate::NONE`] or
 //! outside the window keep what they held. Every pick writes a slot of its own, so that no two sums race.
 //! Cost: O(rows picks active width) for the active ones among the neurons.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
-pub use crate::sections::Params;
+pub use crate::shared::sections::Params;
 
 crate::kernel! {
     name: "section_down",
@@ -77,5 +77,5 @@ fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
 
 fn cases(c: &mut Cases<Params>) {
     // Half of the features suppressed, the others positive, as section_up leaves them.
-    crate::sections::windows(c, |draft| draft.reals("h", |r, _| r.normal().max(0.0).powi(2)));
+    crate::shared::sections::windows(c, |draft| draft.reals("h", |r, _| r.normal().max(0.0).powi(2)));
 }

@@ -1,13 +1,13 @@
 //! Up half of the picked sections: `h[t, k, e] = relu(up_e . z_t)^2` for the section in slot k of token t.
 //!
-//! Shapes: z [rows, width], ids [rows, picks], chunks as in [`crate::sections`], h [rows, picks, neurons]. Slots whose
+//! Shapes: z [rows, width], ids [rows, picks], chunks as in `shared/sections.rs`, h [rows, picks, neurons]. Slots whose
 //! id is [`crate::NONE`] or outside the window keep what they held. The square of the rectifier (So et al. 2021,
 //! arXiv 2109.08668) makes negative features exactly zero, so that the down half skips them.
 //! Cost: O(rows picks neurons width), each picked up row read once a token.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
-pub use crate::sections::Params;
+pub use crate::shared::sections::Params;
 
 crate::kernel! {
     name: "section_up",
@@ -77,5 +77,5 @@ fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
 }
 
 fn cases(c: &mut Cases<Params>) {
-    crate::sections::windows(c, |draft| draft);
+    crate::shared::sections::windows(c, |draft| draft);
 }

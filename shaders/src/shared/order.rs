@@ -25,8 +25,3 @@ pub(crate) fn best<F: Real>(scores: &[F], picks: usize) -> Vec<u32> {
     ids.sort_unstable_by(order);
     ids
 }
-
-/// `1 / (1 + e^-x)`.
-pub(crate) fn sigmoid<F: Real>(x: F) -> F {
-    F::one() / (F::one() + (-x).exp())
-}

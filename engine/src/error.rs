@@ -1,0 +1,79 @@
+//! What can go wrong in the engine.
+
+use lichen_host::HostError;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A size that no model can have.
+    #[error("config: {field} is {got}, it {rule}")]
+    Config {
+        /// Which size.
+        field: &'static str,
+        /// Its value.
+        got: String,
+        /// What it must be.
+        rule: String,
+    },
+    /// A model file that cannot be used; nothing of it was loaded.
+    #[error("model file: {0}")]
+    File(String),
+    /// A model file of another format version.
+    #[error("model file: format version {got}, this program reads {reads}")]
+    Version {
+        /// In the file.
+        got: String,
+        /// Understood here.
+        reads: &'static str,
+    },
+    /// A tensor is missing or of another shape or type.
+    #[error("model file: tensor {name} is {got}, should be {want}")]
+    Tensor {
+        /// Tensor.
+        name: String,
+        /// In the file.
+        got: String,
+        /// By the config.
+        want: String,
+    },
+    /// A tensor's bytes are damaged.
+    #[error("model file: {what} is damaged: its SHA-256 does not match the header")]
+    Hash {
+        /// Tensor or section.
+        what: String,
+    },
+    /// A weight that is not a finite number.
+    #[error("model file: tensor {name} holds {value} at element {at}")]
+    NotFinite {
+        /// Tensor.
+        name: String,
+        /// Its value.
+        value: f32,
+        /// Element.
+        at: usize,
+    },
+    /// The tokenizer cannot be used.
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    /// There is nothing to continue from.
+    #[error("the prompt is empty")]
+    EmptyPrompt,
+    /// A token id outside the vocabulary.
+    #[error("token {id} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// V.
+        vocab: usize,
+    },
+    /// A saved state of another model or a damaged one.
+    #[error("state: {0}")]
+    State(String),
+    /// Training cannot go on.
+    #[error("training: {0}")]
+    Train(String),
+    /// The device.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
