@@ -6,6 +6,7 @@ use crate::error::HostError;
 #[cfg(feature = "gpu")]
 use crate::gpu::Gpu;
 use crate::recording::Recording;
+use std::fmt;
 
 /// Which device a person asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,28 @@ pub enum Choice {
     Named(String),
 }
 
+impl From<&str> for Choice {
+    fn from(text: &str) -> Self {
+        match text.trim().to_lowercase().as_str() {
+            "auto" | "" => Choice::Auto,
+            "cpu" => Choice::Cpu,
+            "gpu" => Choice::Gpu,
+            _ => Choice::Named(text.trim().to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Choice::Auto => "auto",
+            Choice::Cpu => "cpu",
+            Choice::Gpu => "gpu",
+            Choice::Named(text) => text,
+        })
+    }
+}
+
 /// A place to run recordings.
 pub enum Device {
     /// This machine's CPU.
@@ -30,6 +53,28 @@ pub enum Device {
 }
 
 impl Device {
+    /// Opens the device of a person's choice; `threads` workers for the CPU, 0 for all. The text, when there is
+    /// one, says what a person should know about the choice: that and why the CPU was taken instead of a GPU, or
+    /// that the GPU is a software adapter.
+    pub async fn open(choice: &Choice, threads: usize) -> Result<(Self, Option<String>), HostError> {
+        let cpu = || Device::Cpu(Cpu::new(threads));
+        if *choice == Choice::Cpu {
+            return Ok((cpu(), None));
+        }
+        #[cfg(feature = "gpu")]
+        let opened = Gpu::open(choice).await.map(|gpu| {
+            let note =
+                gpu.report().software.then(|| format!("{} is a software adapter: it computes on the CPU", gpu.name()));
+            (Device::Gpu(gpu), note)
+        });
+        #[cfg(not(feature = "gpu"))]
+        let opened =
+            Err(HostError::NoAdapter { wanted: choice.to_string(), found: "this build has no GPU support".into() });
+        match opened {
+            Err(error) if *choice == Choice::Auto => Ok((cpu(), Some(format!("running on the CPU: {error}")))),
+            other => other,
+        }
+    }
     /// Name for people: `cpu (2 threads, avx512)`, `NVIDIA H100 (Vulkan)`.
     pub fn name(&self) -> String {
         match self {
@@ -78,7 +123,12 @@ impl Device {
 fn range(view: &View, bytes: usize) -> Result<(), HostError> {
     let end = view.offset.saturating_add(bytes / 4).max(view.offset.saturating_add(view.len));
     if end > view.buffer.len() || bytes != view.len * 4 {
-        return Err(HostError::Range { label: view.buffer.label().to_string(), offset: view.offset, end, len: view.buffer.len() });
+        return Err(HostError::Range {
+            label: view.buffer.label().to_string(),
+            offset: view.offset,
+            end,
+            len: view.buffer.len(),
+        });
     }
     Ok(())
 }

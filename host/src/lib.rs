@@ -10,12 +10,13 @@ mod error;
 pub mod gpu;
 mod pool;
 mod recording;
+pub mod selftest;
 
 pub use buffer::{Buffer, Role, View};
-pub use cpu::{Cpu, Gradients, Tape};
+pub use cpu::{AdamW, Cpu, Gradients, Moments, Tape};
 pub use device::{Choice, Device};
 pub use error::HostError;
 #[cfg(feature = "gpu")]
-pub use gpu::{AdapterReport, Gpu};
+pub use gpu::{AdapterKind, AdapterReport, Gpu, adapters};
 pub use pool::Pool;
 pub use recording::{Op, Recording};

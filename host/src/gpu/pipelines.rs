@@ -1,0 +1,98 @@
+//! Pipelines, made when an operation first needs them and kept: compiling a kernel costs milliseconds to seconds.
+
+use super::context::Context;
+use crate::error::HostError;
+use lichen_shaders::kernel::{Access, Kernel};
+use std::collections::HashMap;
+
+struct Compiled {
+    module: wgpu::ShaderModule,
+    group: wgpu::BindGroupLayout,
+    layout: wgpu::PipelineLayout,
+    passes: HashMap<(usize, usize), wgpu::ComputePipeline>,
+}
+
+/// Pipelines by kernel, variant and pass.
+#[derive(Default)]
+pub(super) struct Pipelines {
+    /// By the address of the static record, so that two kernels of one name in a test stay apart.
+    kernels: HashMap<usize, Compiled>,
+}
+
+impl Pipelines {
+    /// The bind group layout of a kernel.
+    pub(super) fn group(
+        &mut self,
+        context: &Context,
+        kernel: &'static Kernel,
+    ) -> Result<wgpu::BindGroupLayout, HostError> {
+        Ok(self.compiled(context, kernel)?.group.clone())
+    }
+
+    /// The pipeline of one pass of a variant.
+    pub(super) fn pipeline(
+        &mut self,
+        context: &Context,
+        kernel: &'static Kernel,
+        variant: usize,
+        pass: usize,
+    ) -> Result<wgpu::ComputePipeline, HostError> {
+        let compiled = self.compiled(context, kernel)?;
+        if let Some(pipeline) = compiled.passes.get(&(variant, pass)) {
+            return Ok(pipeline.clone());
+        }
+        let entry = kernel.variants.get(variant).and_then(|v| v.passes.get(pass)).map(|p| p.entry);
+        let entry = entry.ok_or_else(|| context.refused(format!("{} has no variant {variant}", kernel.name)))?;
+        let label = format!("{}.{entry}", kernel.name);
+        let pipeline = context.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&compiled.layout),
+            module: &compiled.module,
+            entry_point: Some(entry),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        // Checked before it is kept, so that a pipeline that failed fails again instead of doing nothing.
+        context.check()?;
+        compiled.passes.insert((variant, pass), pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn compiled(&mut self, context: &Context, kernel: &'static Kernel) -> Result<&mut Compiled, HostError> {
+        let key = std::ptr::from_ref(kernel) as usize;
+        if !self.kernels.contains_key(&key) {
+            let compiled = compile(context, kernel)?;
+            self.kernels.insert(key, compiled);
+        }
+        self.kernels.get_mut(&key).ok_or_else(|| context.refused(format!("{} is gone", kernel.name)))
+    }
+}
+
+fn compile(context: &Context, kernel: &'static Kernel) -> Result<Compiled, HostError> {
+    let device = &context.device;
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some(kernel.name),
+        source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
+    });
+    let storage =
+        kernel.bindings.iter().map(|b| wgpu::BufferBindingType::Storage { read_only: b.access == Access::Read });
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = storage
+        .chain([wgpu::BufferBindingType::Uniform])
+        .zip(0..)
+        .map(|(ty, binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        })
+        .collect();
+    let group = device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+    let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(kernel.name),
+        bind_group_layouts: &[Some(&group)],
+        immediate_size: 0,
+    });
+    context.check()?;
+    Ok(Compiled { module, group, layout, passes: HashMap::new() })
+}
