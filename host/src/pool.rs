@@ -18,7 +18,8 @@ impl Pool {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 n => n,
             };
-            let inner = (wanted > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(wanted).build().ok()).flatten();
+            let inner =
+                (wanted > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(wanted).build().ok()).flatten();
             Self { threads: if inner.is_some() { wanted } else { 1 }, inner }
         }
         #[cfg(target_arch = "wasm32")]
@@ -55,5 +56,15 @@ impl Pool {
             let piece = n.div_ceil(pieces);
             self.enter(|| (0..pieces).into_par_iter().for_each(|i| work((i * piece).min(n)..((i + 1) * piece).min(n))));
         }
+    }
+
+    /// Runs `work` on every item, in any order and at once; workers take the next item when they are done.
+    pub fn each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.threads > 1 && items.len() > 1 {
+            use rayon::prelude::*;
+            return self.enter(|| items.into_par_iter().with_max_len(1).for_each(work));
+        }
+        items.into_iter().for_each(work);
     }
 }

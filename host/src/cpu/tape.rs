@@ -47,16 +47,24 @@ impl Gradients {
     }
     /// Takes the gradient out to be worked on; a flowing one that nobody touched yet starts as zeros.
     fn take(&mut self, buffer: &Buffer) -> Vec<f32> {
-        if let Some(g) = self.selected.get_mut(&buffer.id()) {
-            return std::mem::take(g);
+        let (mut g, stale) = self.take_stale(buffer);
+        if stale {
+            g.fill(0.0);
         }
-        self.flowing.remove(&buffer.id()).unwrap_or_else(|| match self.spare.get_mut(&buffer.len()).and_then(Vec::pop) {
-            Some(mut g) => {
-                g.fill(0.0);
-                g
+        g
+    }
+    /// The same, but one that nobody touched yet holds anything, and the flag is set.
+    fn take_stale(&mut self, buffer: &Buffer) -> (Vec<f32>, bool) {
+        if let Some(g) = self.selected.get_mut(&buffer.id()) {
+            return (std::mem::take(g), false);
+        }
+        match self.flowing.remove(&buffer.id()) {
+            Some(g) => (g, false),
+            None => {
+                let spare = self.spare.get_mut(&buffer.len()).and_then(Vec::pop);
+                (spare.unwrap_or_else(|| vec![0.0; buffer.len()]), true)
             }
-            None => vec![0.0; buffer.len()],
-        })
+        }
     }
     fn put(&mut self, buffer: &Buffer, g: Vec<f32>) {
         match self.selected.get_mut(&buffer.id()) {
@@ -80,10 +88,11 @@ impl Cpu {
         for op in ops.iter() {
             // SAFETY: the lock is held.
             let slots = unsafe { op.slots() };
-            let keep = |(slot, binding): (&Slot<'_, f32>, &lichen_shaders::kernel::Binding)| match (slot, binding.access) {
-                (Slot::RealMut(x), Access::ReadWrite) => Some(x.to_vec()),
-                _ => None,
-            };
+            let keep =
+                |(slot, binding): (&Slot<'_, f32>, &lichen_shaders::kernel::Binding)| match (slot, binding.access) {
+                    (Slot::RealMut(x), Access::ReadWrite) => Some(x.to_vec()),
+                    _ => None,
+                };
             tape.old.push(slots.iter().zip(op.op.kernel.bindings).map(keep).collect());
             op.forward.run(&self.pool, &op.op.params, slots);
         }
@@ -104,7 +113,12 @@ impl Cpu {
         for (buffer, seed) in seeds {
             let mut g = gradients.take(buffer);
             if g.len() != seed.len() {
-                return Err(HostError::Range { label: buffer.label().into(), offset: 0, end: seed.len(), len: g.len() });
+                return Err(HostError::Range {
+                    label: buffer.label().into(),
+                    offset: 0,
+                    end: seed.len(),
+                    len: g.len(),
+                });
             }
             g.iter_mut().zip(*seed).for_each(|(g, s)| *g += s);
             gradients.put(buffer, g);
@@ -122,7 +136,9 @@ impl Cpu {
         for (at, (op, old)) in ops.iter().zip(&tape.old).enumerate().rev() {
             let bindings = op.op.kernel.bindings;
             let args: Vec<(&View, Access)> = op.op.args.iter().zip(bindings).map(|(v, b)| (v, b.access)).collect();
-            let reached = |(view, access): &(&View, Access)| *access != Access::Read && gradients.flowing.contains_key(&view.buffer.id());
+            let reached = |(view, access): &(&View, Access)| {
+                *access != Access::Read && gradients.flowing.contains_key(&view.buffer.id())
+            };
             if !args.iter().any(reached) {
                 continue;
             }
@@ -133,12 +149,21 @@ impl Cpu {
             // gets a spare copy that is added afterwards.
             let mut taken: Vec<Option<Vec<f32>>> = Vec::with_capacity(args.len());
             let mut copies: Vec<bool> = Vec::with_capacity(args.len());
+            let mut fresh = fast::Fresh::default();
             for (i, (view, access)) in args.iter().enumerate() {
-                let wanted = gradients.wants(&view.buffer) || (*access != Access::Read && view.buffer.kind() == Kind::Real);
+                let wanted =
+                    gradients.wants(&view.buffer) || (*access != Access::Read && view.buffer.kind() == Kind::Real);
                 let shared = args[..i].iter().any(|(other, _)| other.buffer.id() == view.buffer.id());
+                // A form that writes the whole of a fresh gradient spares the pass over memory that zeroes it.
+                let whole = *access == Access::Read && view.len == view.buffer.len() && backward.takes_fresh();
                 copies.push(shared);
                 taken.push(match (wanted, shared) {
                     (false, _) => None,
+                    (true, false) if whole => {
+                        let (g, stale) = gradients.take_stale(&view.buffer);
+                        fresh.0 |= u32::from(stale) << i;
+                        Some(g)
+                    }
                     (true, false) => Some(gradients.take(&view.buffer)),
                     (true, true) => Some(vec![0.0; view.buffer.len()]),
                 });
@@ -169,7 +194,7 @@ impl Cpu {
                     (slot, None) => slot,
                 })
                 .collect();
-            backward.run(&self.pool, &op.op.params, values, grads);
+            backward.run(&self.pool, &op.op.params, values, grads, fresh);
             for ((g, (view, access)), copy) in taken.into_iter().zip(&args).zip(copies) {
                 let Some(g) = g else { continue };
                 if copy {

@@ -1,8 +1,64 @@
 //! Fast forms of kernels for the CPU device: SIMD chosen at run time, the worker pool, GEMM for many rows.
-//! A kernel that is not listed here runs its plain reference.
+//! A kernel that is not listed in [`FORMS`] runs its plain reference.
+
+mod lanes;
+mod matmul;
+mod product;
+mod scan;
+mod share;
+#[cfg(test)]
+mod tests;
 
 use crate::pool::Pool;
+use lichen_shaders::bytemuck::pod_read_unaligned;
 use lichen_shaders::kernel::{self, Grad, Kernel, Slot};
+
+/// Gradients of read bindings, one bit each, that hold no sum yet: their old contents mean nothing and the form
+/// must write every element of them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fresh(pub(crate) u32);
+impl Fresh {
+    /// Whether that of the binding at this place is fresh.
+    fn at(self, place: usize) -> bool {
+        self.0 >> place & 1 != 0
+    }
+}
+
+type FastForward = fn(&Pool, &[u8], Vec<Slot<'_, f32>>);
+type FastBackward = fn(&Pool, &[u8], Vec<Slot<'_, f32>>, Vec<Grad<'_, f32>>, Fresh);
+
+struct Form {
+    kernel: &'static Kernel,
+    forward: FastForward,
+    backward: Option<FastBackward>,
+}
+
+/// `module` alone has only a forward form; `module + backward` has both.
+macro_rules! forms {
+    ($($name:ident $(+ $backward:ident)?),* $(,)?) => {
+        &[$(Form {
+            kernel: &lichen_shaders::$name::KERNEL,
+            forward: |pool, params, slots| {
+                use lichen_shaders::$name::{Args, Params};
+                $name::forward(pool, &pod_read_unaligned::<Params>(params), Args::of(slots));
+            },
+            backward: forms!(backward $name $($backward)?),
+        }),*]
+    };
+    (backward $name:ident) => { None };
+    (backward $name:ident backward) => {
+        Some(|pool, params, values, grads, fresh| {
+            use lichen_shaders::$name::{Grads, Params, Values};
+            $name::backward(pool, &pod_read_unaligned::<Params>(params), Values::of(values), Grads::of(grads), fresh);
+        })
+    };
+}
+
+static FORMS: &[Form] = forms![matmul + backward, scan + backward];
+
+fn form(kernel: &Kernel, plain: bool) -> Option<&'static Form> {
+    FORMS.iter().find(|f| !plain && f.kernel.name == kernel.name)
+}
 
 /// How the CPU device runs an operation.
 #[derive(Clone, Copy)]
@@ -10,7 +66,7 @@ pub(crate) enum Forward {
     /// The plain reference.
     Plain(kernel::Forward<f32>),
     /// A fast form.
-    Fast(fn(&Pool, &[u8], Vec<Slot<'_, f32>>)),
+    Fast(FastForward),
 }
 impl Forward {
     pub(crate) fn run(self, pool: &Pool, params: &[u8], slots: Vec<Slot<'_, f32>>) {
@@ -24,33 +80,43 @@ impl Forward {
 /// How the CPU device takes the gradient of an operation.
 #[derive(Clone, Copy)]
 pub(crate) enum Backward {
-    /// The plain gradient.
+    /// The plain gradient: adds to what is there.
     Plain(kernel::Backward<f32>),
-    /// A fast form.
-    Fast(fn(&Pool, &[u8], Vec<Slot<'_, f32>>, Vec<Grad<'_, f32>>)),
+    /// A fast form: adds too, but takes fresh gradients as they are.
+    Fast(FastBackward),
 }
 impl Backward {
-    pub(crate) fn run(self, pool: &Pool, params: &[u8], values: Vec<Slot<'_, f32>>, grads: Vec<Grad<'_, f32>>) {
+    /// Whether gradients may come as [`Fresh`] instead of zeroed.
+    pub(crate) fn takes_fresh(self) -> bool {
+        matches!(self, Backward::Fast(_))
+    }
+    pub(crate) fn run(
+        self,
+        pool: &Pool,
+        params: &[u8],
+        values: Vec<Slot<'_, f32>>,
+        grads: Vec<Grad<'_, f32>>,
+        fresh: Fresh,
+    ) {
         match self {
             Backward::Plain(f) => f(params, values, grads),
-            Backward::Fast(f) => f(pool, params, values, grads),
+            Backward::Fast(f) => f(pool, params, values, grads, fresh),
         }
     }
 }
 
 /// The forward form of a kernel.
 pub(crate) fn forward(kernel: &Kernel, plain: bool) -> Forward {
-    let _ = plain;
-    Forward::Plain(kernel.reference)
+    form(kernel, plain).map_or(Forward::Plain(kernel.reference), |f| Forward::Fast(f.forward))
 }
 
 /// The backward form of a kernel, if it has a gradient.
 pub(crate) fn backward(kernel: &Kernel, plain: bool) -> Option<Backward> {
-    let _ = plain;
-    kernel.backward.map(|(f, _)| Backward::Plain(f))
+    let (slow, _) = kernel.backward?;
+    Some(form(kernel, plain).and_then(|f| f.backward).map_or(Backward::Plain(slow), Backward::Fast))
 }
 
 /// The vector instructions in use, for people.
 pub(crate) fn instructions() -> &'static str {
-    "scalar"
+    lanes::instructions()
 }

@@ -1,0 +1,377 @@
+//! Products of matrices: GEMM for whole matrices, register tiles for rows that lie scattered, dots for one row.
+
+use super::lanes::{LANES, axpy, dot, madd, sum, vector};
+use super::share::{Scatter, pieces};
+use crate::pool::Pool;
+
+/// A matrix inside a slice: element (i, j) is `data[start + i * row + j * column]`.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) start: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+impl<'a> Matrix<'a> {
+    /// Rows of `row` elements from `start`.
+    pub(super) fn new(data: &'a [f32], start: usize, row: usize) -> Self {
+        Self { data, start, row, column: 1 }
+    }
+    /// The transpose.
+    pub(super) fn transposed(self) -> Self {
+        Self { row: self.column, column: self.row, ..self }
+    }
+    fn check(&self, rows: usize, columns: usize) {
+        let last = self.start + rows.saturating_sub(1) * self.row + columns.saturating_sub(1) * self.column;
+        assert!(last < self.data.len(), "a matrix outside its buffer");
+    }
+}
+
+/// `c = a b`, or `c += a b` when `add`; c is `m` rows of `n` from `start`, `row` elements apart; k is inside.
+pub(super) fn gemm(
+    pool: &Pool,
+    [m, n, k]: [usize; 3],
+    c: &mut [f32],
+    start: usize,
+    row: usize,
+    a: Matrix,
+    b: Matrix,
+    add: bool,
+) {
+    a.check(m, k);
+    b.check(k, n);
+    Matrix::new(c, start, row).check(m, n);
+    let at = Scatter::new(c);
+    pool.enter(|| {
+        #[cfg(not(target_arch = "wasm32"))]
+        let parallel =
+            if pool.threads() > 1 { gemm::Parallelism::Rayon(pool.threads()) } else { gemm::Parallelism::None };
+        #[cfg(target_arch = "wasm32")]
+        let parallel = gemm::Parallelism::None;
+        // SAFETY: the three matrices were checked to lie inside their slices, and c is borrowed by this call alone.
+        unsafe {
+            let c = at.row(start, 1).as_mut_ptr();
+            let (pa, pb) = (a.data.as_ptr().add(a.start), b.data.as_ptr().add(b.start));
+            let strides = |m: Matrix| (m.column as isize, m.row as isize);
+            let ((ac, ar), (bc, br)) = (strides(a), strides(b));
+            gemm::gemm(
+                m,
+                n,
+                k,
+                c,
+                1,
+                row as isize,
+                add,
+                pa,
+                ac,
+                ar,
+                pb,
+                bc,
+                br,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallel,
+            );
+        }
+    });
+}
+
+/// Weights from which one row's product is worth waking the workers for.
+const SHARED: usize = 64 << 10;
+
+/// `y[r] = W x[r]` for a few rows: W is streamed once, four of its rows at a time.
+pub(super) fn matvec(
+    pool: &Pool,
+    x: &[f32],
+    x_stride: usize,
+    w: &[f32],
+    k: usize,
+    y: &mut [f32],
+    y_stride: usize,
+    rows: usize,
+) {
+    let n = w.len() / k.max(1);
+    if w.len() < SHARED || pool.threads() == 1 {
+        return matvec_part(x, x_stride, w, k, Scatter::new(y), 0, y_stride, rows);
+    }
+    let y = Scatter::new(y);
+    pool.each(pieces(n, 16, pool.threads()), |r| {
+        matvec_part(x, x_stride, &w[r.start * k..r.end * k], k, y, r.start, y_stride, rows);
+    });
+}
+
+vector! {
+    /// The part of [`matvec`] for some rows of W, whose outputs start at column `first`.
+    fn matvec_part(x: &[f32], x_stride: usize, w: &[f32], k: usize, y: Scatter, first: usize, y_stride: usize, rows: usize) {
+        let n = w.len() / k;
+        for (block, four) in w.chunks(4 * k).enumerate() {
+            for r in 0..rows {
+                let x = &x[r * x_stride..][..k];
+                // SAFETY: each call and each block has columns of its own.
+                let y = unsafe { y.row(r * y_stride + first + block * 4, 4.min(n - block * 4)) };
+                if y.len() == 4 {
+                    y.copy_from_slice(&dots::<FMA>(x, four));
+                } else {
+                    y.iter_mut().zip(four.chunks(k)).for_each(|(y, w)| *y = dot::<FMA>(x, w));
+                }
+            }
+        }
+    }
+}
+
+/// Dots of x with four rows.
+#[inline(always)]
+pub(super) fn dots<const F: bool>(x: &[f32], four: &[f32]) -> [f32; 4] {
+    let k = x.len();
+    let rows: [&[f32]; 4] = std::array::from_fn(|i| &four[i * k..(i + 1) * k]);
+    let mut lanes = [[0.0; LANES]; 4];
+    let whole = k / LANES * LANES;
+    let mut i = 0;
+    while i < whole {
+        let x = &x[i..i + LANES];
+        for (lane, row) in lanes.iter_mut().zip(rows) {
+            let row = &row[i..i + LANES];
+            for l in 0..LANES {
+                lane[l] = madd::<F>(x[l], row[l], lane[l]);
+            }
+        }
+        i += LANES;
+    }
+    for (lane, row) in lanes.iter_mut().zip(rows) {
+        for i in whole..k {
+            lane[i - whole] = madd::<F>(x[i], row[i], lane[i - whole]);
+        }
+    }
+    lanes.map(sum)
+}
+
+/// Rows of a buffer by the elements at which they start.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) starts: &'a [usize],
+}
+impl Rows<'_> {
+    fn check(&self, len: usize) {
+        let last = self.starts.iter().copied().max().unwrap_or(0);
+        assert!(self.starts.is_empty() || last + len <= self.data.len(), "a row outside its buffer");
+    }
+}
+
+vector! {
+    /// `c[i] = a[i] B`, or `+=` when `add`: rows of `a` have `k` elements; B is `[k, n]`; row i of c starts at `to[i]`.
+    ///
+    /// Nobody else may touch those rows of c meanwhile, and they must not overlap.
+    fn times(a: Rows<'_>, k: usize, b: &[f32], n: usize, c: Scatter, to: &[usize], add: bool) {
+        a.check(k);
+        assert!(b.len() >= k * n && to.len() == a.starts.len(), "B or c is short");
+        let mut column = 0;
+        if WIDE {
+            while column + 4 * LANES <= n {
+                strip::<FMA, 6, 4>(a, k, &b[column..], n, c, to, column, add);
+                column += 4 * LANES;
+            }
+        }
+        while column + LANES <= n {
+            strip::<FMA, 6, 1>(a, k, &b[column..], n, c, to, column, add);
+            column += LANES;
+        }
+        if column < n {
+            for (&from, &to) in a.starts.iter().zip(to) {
+                // SAFETY: the caller keeps others away from these rows.
+                let c = unsafe { c.row(to + column, n - column) };
+                if !add {
+                    c.fill(0.0);
+                }
+                for (i, &x) in a.data[from..from + k].iter().enumerate() {
+                    axpy::<FMA>(x, &b[i * n + column..i * n + n], c);
+                }
+            }
+        }
+    }
+}
+
+/// `NV` vectors of columns from `column`, `M` rows at a time, then single ones.
+#[inline(always)]
+fn strip<const F: bool, const M: usize, const NV: usize>(
+    a: Rows<'_>,
+    k: usize,
+    b: &[f32],
+    n: usize,
+    c: Scatter,
+    to: &[usize],
+    column: usize,
+    add: bool,
+) {
+    let mut i = 0;
+    while i + M <= to.len() {
+        tile::<F, M, NV>(a, k, b, n, c, to, i, column, add);
+        i += M;
+    }
+    if M == 6 && i + 3 <= to.len() {
+        tile::<F, 3, NV>(a, k, b, n, c, to, i, column, add);
+        i += 3;
+    }
+    while i < to.len() {
+        tile::<F, 1, NV>(a, k, b, n, c, to, i, column, add);
+        i += 1;
+    }
+}
+
+#[inline(always)]
+fn tile<const F: bool, const M: usize, const NV: usize>(
+    a: Rows<'_>,
+    k: usize,
+    b: &[f32],
+    n: usize,
+    c: Scatter,
+    to: &[usize],
+    first: usize,
+    column: usize,
+    add: bool,
+) {
+    let starts: [usize; M] = std::array::from_fn(|m| a.starts[first + m]);
+    let mut sums = [[[0.0f32; LANES]; NV]; M];
+    assert!(k == 0 || b.len() >= (k - 1) * n + NV * LANES, "B is short");
+    for i in 0..k {
+        // SAFETY: `times` checked that every row of a has k elements; the assertion above covers row i of B.
+        unsafe {
+            let row: [[f32; LANES]; NV] = std::array::from_fn(|v| *b.as_ptr().add(i * n + v * LANES).cast());
+            for m in 0..M {
+                let x = *a.data.get_unchecked(starts[m] + i);
+                for v in 0..NV {
+                    for l in 0..LANES {
+                        sums[m][v][l] = madd::<F>(x, row[v][l], sums[m][v][l]);
+                    }
+                }
+            }
+        }
+    }
+    for m in 0..M {
+        // SAFETY: the caller of `times` keeps others away from these rows.
+        let c = unsafe { c.row(to[first + m] + column, NV * LANES) };
+        for (c, s) in c.chunks_exact_mut(LANES).zip(&sums[m]) {
+            for l in 0..LANES {
+                c[l] = if add { c[l] + s[l] } else { s[l] };
+            }
+        }
+    }
+}
+
+vector! {
+    /// `c += sum over t of a[t]^T b[t]`: c is `[m, n]`, a's rows have `m` elements and b's `n`.
+    fn outer(c: &mut [f32], a: Rows<'_>, m: usize, b: Rows<'_>, n: usize) {
+        a.check(m);
+        b.check(n);
+        assert!(c.len() >= m * n && a.starts.len() == b.starts.len(), "c is short");
+        let mut column = 0;
+        if WIDE {
+            while column + 4 * LANES <= n {
+                outer_strip::<FMA, 6, 4>(c, a, m, b, n, column);
+                column += 4 * LANES;
+            }
+        }
+        while column + LANES <= n {
+            outer_strip::<FMA, 6, 1>(c, a, m, b, n, column);
+            column += LANES;
+        }
+        if column < n {
+            for (&at, &bt) in a.starts.iter().zip(b.starts) {
+                for i in 0..m {
+                    axpy::<FMA>(a.data[at + i], &b.data[bt + column..bt + n], &mut c[i * n + column..i * n + n]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn outer_strip<const F: bool, const M: usize, const NV: usize>(
+    c: &mut [f32],
+    a: Rows<'_>,
+    m: usize,
+    b: Rows<'_>,
+    n: usize,
+    column: usize,
+) {
+    let mut i = 0;
+    while i + M <= m {
+        outer_tile::<F, M, NV>(c, a, i, b, n, column);
+        i += M;
+    }
+    if M == 6 && i + 4 <= m {
+        outer_tile::<F, 4, NV>(c, a, i, b, n, column);
+        i += 4;
+    }
+    while i < m {
+        outer_tile::<F, 1, NV>(c, a, i, b, n, column);
+        i += 1;
+    }
+}
+
+#[inline(always)]
+fn outer_tile<const F: bool, const M: usize, const NV: usize>(
+    c: &mut [f32],
+    a: Rows<'_>,
+    first: usize,
+    b: Rows<'_>,
+    n: usize,
+    column: usize,
+) {
+    let mut sums = [[[0.0f32; LANES]; NV]; M];
+    for (&at, &bt) in a.starts.iter().zip(b.starts) {
+        // SAFETY: `outer` checked that all rows of a and b lie inside their buffers.
+        unsafe {
+            let from = b.data.as_ptr().add(bt + column);
+            let row: [[f32; LANES]; NV] = std::array::from_fn(|v| *from.add(v * LANES).cast());
+            for m in 0..M {
+                let x = *a.data.get_unchecked(at + first + m);
+                for v in 0..NV {
+                    for l in 0..LANES {
+                        sums[m][v][l] = madd::<F>(x, row[v][l], sums[m][v][l]);
+                    }
+                }
+            }
+        }
+    }
+    for m in 0..M {
+        let c = &mut c[(first + m) * n + column..][..NV * LANES];
+        for (c, s) in c.chunks_exact_mut(LANES).zip(&sums[m]) {
+            for l in 0..LANES {
+                c[l] += s[l];
+            }
+        }
+    }
+}
+
+vector! {
+    /// Writes the transpose of the `[m, n]` matrix `a` to `to`.
+    fn transpose(a: &[f32], m: usize, n: usize, to: &mut [f32]) {
+        let (a, to) = (&a[..m * n], &mut to[..m * n]);
+        for i in (0..m).step_by(LANES) {
+            for j in (0..n).step_by(LANES) {
+                if i + LANES <= m && j + LANES <= n {
+                    let mut block = [[0.0f32; LANES]; LANES];
+                    for r in 0..LANES {
+                        let row = &a[(i + r) * n + j..][..LANES];
+                        for l in 0..LANES {
+                            block[l][r] = row[l];
+                        }
+                    }
+                    for (l, row) in block.iter().enumerate() {
+                        to[(j + l) * m + i..][..LANES].copy_from_slice(row);
+                    }
+                } else {
+                    for r in i..m.min(i + LANES) {
+                        for l in j..n.min(j + LANES) {
+                            to[l * m + r] = a[r * n + l];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! `scan`: each head of each stream is one worker's; its value columns lie side by side in vectors and its state
+//! stays in the nearest cache. The gradient keeps the state every [`WINDOW`] steps and computes those between again.
+
+use super::Fresh;
+use super::lanes::{LANES, dot, madd, vector};
+use super::share::{Scatter, Scratch, pieces};
+use crate::pool::Pool;
+use lichen_shaders::scan::{Args, Grads, Params, Values};
+
+/// Steps between kept states.
+const WINDOW: usize = 16;
+
+/// Where one head's numbers lie.
+#[derive(Clone, Copy)]
+struct Head {
+    steps: usize,
+    key: usize,
+    value: usize,
+    /// Row of its first step, in units of one head's numbers, and rows from step to step.
+    first: usize,
+    heads: usize,
+}
+impl Head {
+    fn new(p: &Params, head: usize) -> Self {
+        let (steps, heads) = (p.steps as usize, p.heads as usize);
+        let first = head / heads * steps * heads + head % heads;
+        Self { steps, key: p.key as usize, value: p.value as usize, first, heads }
+    }
+    fn keys(&self, t: usize) -> usize {
+        (self.first + t * self.heads) * 5 * self.key
+    }
+    fn values(&self, t: usize) -> usize {
+        (self.first + t * self.heads) * self.value
+    }
+}
+
+pub(super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+    let (count, size) = ((p.batch * p.heads) as usize, (p.key * p.value) as usize);
+    let (y, state) = (Scatter::new(a.y), Scatter::new(a.state));
+    let live = a.live[0] != 0;
+    pool.each(pieces(count, 1, pool.threads() * 2), |range| {
+        let mut s = Scratch::new(size);
+        for head in range {
+            // SAFETY: each head has a state of its own, and one worker.
+            let kept = unsafe { state.row(head * size, size) };
+            s.copy_from_slice(kept);
+            walk(Head::new(p, head), a.keys, a.v, &mut s, y);
+            if live {
+                kept.copy_from_slice(&s);
+            }
+        }
+    });
+}
+
+vector! {
+    /// All steps of one head; `s` goes from the first state to the last.
+    fn walk(h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
+        for t in 0..h.steps {
+            let k = &keys[h.keys(t)..][..5 * h.key];
+            // SAFETY: each head writes rows of its own.
+            let y = unsafe { y.row(h.values(t), h.value) };
+            step::<FMA>(k, &v[h.values(t)..][..h.value], s, None, Some(y));
+        }
+    }
+}
+
+/// One step of a state: `to` is the new state, in place when left out; `y` reads it.
+#[inline(always)]
+fn step<const F: bool>(k: &[f32], v: &[f32], s: &mut [f32], mut to: Option<&mut [f32]>, mut y: Option<&mut [f32]>) {
+    let (key, value) = (k.len() / 5, v.len());
+    let part = |n: usize| &k[n * key..(n + 1) * key];
+    let (q, w, kappa, eta, write) = (part(0), part(1), part(2), part(3), part(4));
+    let mut j = 0;
+    while j < value {
+        let n = (value - j).min(LANES);
+        if n < LANES {
+            for j in j..value {
+                let c: f32 = (0..key).map(|i| s[i * value + j] * kappa[i]).sum();
+                let mut sum = 0.0;
+                for i in 0..key {
+                    let new = w[i] * s[i * value + j] - c * eta[i] + write[i] * v[j];
+                    match &mut to {
+                        Some(to) => to[i * value + j] = new,
+                        None => s[i * value + j] = new,
+                    }
+                    sum += q[i] * new;
+                }
+                if let Some(y) = y.as_deref_mut() {
+                    y[j] = sum;
+                }
+            }
+            break;
+        }
+        let c = read::<F>(kappa, s, value, j);
+        let vj = load(v, j);
+        let mut sums = [[0.0; LANES]; 2];
+        for i in 0..key {
+            let old = load(s, i * value + j);
+            let mut new = [0.0; LANES];
+            for l in 0..LANES {
+                new[l] = madd::<F>(w[i], old[l], madd::<F>(write[i], vj[l], -c[l] * eta[i]));
+                sums[i % 2][l] = madd::<F>(q[i], new[l], sums[i % 2][l]);
+            }
+            match &mut to {
+                Some(to) => to[i * value + j..][..LANES].copy_from_slice(&new),
+                None => s[i * value + j..][..LANES].copy_from_slice(&new),
+            }
+        }
+        if let Some(y) = y.as_deref_mut() {
+            for l in 0..LANES {
+                y[j + l] = sums[0][l] + sums[1][l];
+            }
+        }
+        j += LANES;
+    }
+}
+
+#[inline(always)]
+fn load(x: &[f32], at: usize) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes.copy_from_slice(&x[at..at + LANES]);
+    lanes
+}
+
+/// `sum over i of with[i] s[i, j..]` in four chains, because each addition waits for the one before.
+#[inline(always)]
+fn read<const F: bool>(with: &[f32], s: &[f32], value: usize, j: usize) -> [f32; LANES] {
+    let mut sums = [[0.0; LANES]; 4];
+    for (i, &with) in with.iter().enumerate() {
+        let s = &s[i * value + j..][..LANES];
+        let sum = &mut sums[i % 4];
+        for l in 0..LANES {
+            sum[l] = madd::<F>(with, s[l], sum[l]);
+        }
+    }
+    std::array::from_fn(|l| (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]))
+}
+
+pub(super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+    let (count, size) = ((p.batch * p.heads) as usize, (p.key * p.value) as usize);
+    let Grads { mut keys, mut v, state, y, .. } = g;
+    if let Some(keys) = keys.as_deref_mut().filter(|_| fresh.at(0)) {
+        keys.fill(0.0);
+    }
+    if let Some(v) = v.as_deref_mut().filter(|_| fresh.at(1)) {
+        v.fill(0.0);
+    }
+    let (keys, v, state) = (keys.map(Scatter::new), v.map(Scatter::new), Scatter::new(state));
+    let live = a.live[0] != 0;
+    pool.each(pieces(count, 1, pool.threads() * 2), |range| {
+        for head in range {
+            // SAFETY: each head has a state of its own, and one worker.
+            let kept = unsafe { state.row(head * size, size) };
+            // A frozen state keeps its own gradient apart from that of the steps that were thrown away.
+            let mut ds = Scratch::zeros(size);
+            if live {
+                ds.copy_from_slice(kept);
+            }
+            back(Head::new(p, head), [a.keys, a.v, &a.state[head * size..][..size], y], &mut ds, keys, v);
+            kept.iter_mut().zip(ds.iter()).for_each(|(kept, ds)| *kept = if live { *ds } else { *kept + ds });
+        }
+    });
+}
+
+vector! {
+    /// All steps of one head in reverse; `ds` goes from the gradient of the last state to that of the first.
+    fn back(h: Head, reads: [&[f32]; 4], ds: &mut [f32], dkeys: Option<Scatter>, dv: Option<Scatter>) {
+        let [keys, v, first, y] = reads;
+        let (key, value, size) = (h.key, h.value, h.key * h.value);
+        let at = |t: usize| (&keys[h.keys(t)..][..5 * key], &v[h.values(t)..][..value]);
+        let mut marks = Scratch::new(h.steps.div_ceil(WINDOW) * size);
+        let mut window = Scratch::new((WINDOW + 1) * size);
+        let mut row = Scratch::new(2 * value);
+        let (c, dc) = row.split_at_mut(value);
+        let mut s = Scratch::new(size);
+        s.copy_from_slice(first);
+        for t in 0..h.steps {
+            if t % WINDOW == 0 {
+                marks[t / WINDOW * size..][..size].copy_from_slice(&s);
+            }
+            let (k, v) = at(t);
+            step::<FMA>(k, v, &mut s, None, None);
+        }
+        for from in (0..h.steps).step_by(WINDOW).rev() {
+            let to = (from + WINDOW).min(h.steps);
+            window[..size].copy_from_slice(&marks[from / WINDOW * size..][..size]);
+            for t in from..to {
+                let (before, after) = window[(t - from) * size..].split_at_mut(size);
+                let (k, v) = at(t);
+                step::<FMA>(k, v, before, Some(after), None);
+            }
+            for t in (from..to).rev() {
+                let (before, after) = window[(t - from) * size..][..2 * size].split_at(size);
+                let (k, v) = at(t);
+                let dy = &y[h.values(t)..][..value];
+                // SAFETY: each head writes rows of its own.
+                let (dk, dv) = unsafe { (dkeys.map(|d| d.row(h.keys(t), 5 * key)), dv.map(|d| d.row(h.values(t), value))) };
+                columns::<FMA>(k, before, dy, ds, [&mut *c, &mut *dc], dv);
+                if let Some(dk) = dk {
+                    for i in 0..key {
+                        let part = i * value..(i + 1) * value;
+                        let (before, after, ds) = (&before[part.clone()], &after[part.clone()], &ds[part]);
+                        dk[i] += dot::<FMA>(dy, after);
+                        dk[key + i] += dot::<FMA>(ds, before);
+                        dk[2 * key + i] += dot::<FMA>(dc, before);
+                        dk[3 * key + i] -= dot::<FMA>(c, ds);
+                        dk[4 * key + i] += dot::<FMA>(v, ds);
+                    }
+                }
+                let (w, kappa) = (&k[key..2 * key], &k[2 * key..3 * key]);
+                for (i, ds) in ds.chunks_exact_mut(value).enumerate() {
+                    for (ds, &dc) in ds.iter_mut().zip(&*dc) {
+                        *ds = madd::<FMA>(w[i], *ds, kappa[i] * dc);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What one step's gradient needs of whole columns: `ds += q dy`, then c, its gradient dc, and that of v.
+#[inline(always)]
+fn columns<const F: bool>(
+    k: &[f32],
+    before: &[f32],
+    dy: &[f32],
+    ds: &mut [f32],
+    [c, dc]: [&mut [f32]; 2],
+    mut dv: Option<&mut [f32]>,
+) {
+    let (key, value) = (k.len() / 5, dy.len());
+    let (q, kappa, eta, write) = (&k[..key], &k[2 * key..3 * key], &k[3 * key..4 * key], &k[4 * key..]);
+    c.fill(0.0);
+    dc.fill(0.0);
+    let mut j = 0;
+    while j + LANES <= value {
+        let d = load(dy, j);
+        c[j..j + LANES].copy_from_slice(&read::<F>(kappa, before, value, j));
+        let mut sums = [[[0.0; LANES]; 2]; 2];
+        for i in 0..key {
+            let ds = &mut ds[i * value + j..][..LANES];
+            for l in 0..LANES {
+                let new = madd::<F>(q[i], d[l], ds[l]);
+                ds[l] = new;
+                sums[0][i % 2][l] = madd::<F>(eta[i], new, sums[0][i % 2][l]);
+                sums[1][i % 2][l] = madd::<F>(write[i], new, sums[1][i % 2][l]);
+            }
+        }
+        for l in 0..LANES {
+            dc[j + l] = -(sums[0][0][l] + sums[0][1][l]);
+        }
+        if let Some(dv) = dv.as_deref_mut() {
+            for l in 0..LANES {
+                dv[j + l] += sums[1][0][l] + sums[1][1][l];
+            }
+        }
+        j += LANES;
+    }
+    for j in j..value {
+        let mut sum = 0.0;
+        for i in 0..key {
+            let at = i * value + j;
+            ds[at] += q[i] * dy[j];
+            c[j] += kappa[i] * before[at];
+            dc[j] -= eta[i] * ds[at];
+            sum += write[i] * ds[at];
+        }
+        if let Some(dv) = dv.as_deref_mut() {
+            dv[j] += sum;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Every fast form against the double-precision reference: each case forward, and backward with a random
+//! gradient both added to what is there and written to a fresh one.
+
+use super::{Backward, Forward, Fresh, backward, forward};
+use crate::pool::Pool;
+use lichen_shaders::cases::{Case, Data, Random, check, compare};
+use lichen_shaders::kernel::{Access, Grad, Kernel, Kind, Real, Slot};
+
+/// Relative error that a gradient may have; its sums are longer than those of the value.
+const GRADIENT_BOUND: f64 = 1e-4;
+
+fn slots<'a, F>(data: &'a mut [Data<F>], kernel: &Kernel, write: bool) -> Vec<Slot<'a, F>> {
+    let slot =
+        |(d, b): (&'a mut Data<F>, &lichen_shaders::kernel::Binding)| match (d, write && b.access != Access::Read) {
+            (Data::Real(x), true) => Slot::RealMut(x),
+            (Data::Real(x), false) => Slot::Real(x),
+            (Data::Index(x), true) => Slot::IndexMut(x),
+            (Data::Index(x), false) => Slot::Index(x),
+        };
+    data.iter_mut().zip(kernel.bindings).map(slot).collect()
+}
+
+/// Runs a fast form forward and checks it; true when there is one.
+fn forward_case(pool: &Pool, kernel: &'static Kernel, case: &Case) -> Result<bool, String> {
+    let form @ Forward::Fast(_) = forward(kernel, false) else { return Ok(false) };
+    let mut got = case.before.clone();
+    form.run(pool, &case.params, slots(&mut got, kernel, true));
+    check(kernel, kernel.tolerance, &got, &case.truth(kernel)).map(|_| true)
+}
+
+/// Values and gradients as a backward takes them.
+struct Setting<F> {
+    values: Vec<Data<F>>,
+    grads: Vec<Vec<F>>,
+}
+impl<F: Real> Setting<F> {
+    /// Inputs from the case, outputs from the truth, gradients from the seed.
+    fn new(kernel: &Kernel, case: &Case, fresh: bool) -> Self {
+        let truth = case.truth(kernel);
+        let mut random = Random::new(17);
+        let (mut values, mut grads) = (Vec::new(), Vec::new());
+        for ((binding, before), after) in kernel.bindings.iter().zip(&case.before).zip(truth) {
+            let data = match (before, after, binding.access) {
+                (Data::Real(_), Data::Real(x), Access::Write) => Data::Real(x.iter().map(|&x| F::of(x)).collect()),
+                (Data::Real(x), _, _) => Data::Real(x.iter().map(|&x| F::of(f64::from(x))).collect()),
+                (_, Data::Index(x), _) => Data::Index(x),
+                (Data::Index(x), _, _) => Data::Index(x.clone()),
+            };
+            let count = if binding.kind == Kind::Real { data.len() } else { 0 };
+            let number = |_| {
+                let x = F::of(f64::from(random.normal() as f32));
+                if fresh && binding.access == Access::Read { F::zero() } else { x }
+            };
+            grads.push((0..count).map(number).collect());
+            values.push(data);
+        }
+        Self { values, grads }
+    }
+    fn parts(&mut self, kernel: &Kernel) -> (Vec<Slot<'_, F>>, Vec<Grad<'_, F>>) {
+        let grads = self
+            .grads
+            .iter_mut()
+            .zip(kernel.bindings)
+            .map(|(g, b)| match (b.kind, b.access) {
+                (Kind::Index, _) => Grad::None,
+                (_, Access::Read) => Grad::Read(Some(g.as_mut_slice())),
+                (_, Access::Write) => Grad::Write(g.as_slice()),
+                (_, Access::ReadWrite) => Grad::ReadWrite(g.as_mut_slice()),
+            })
+            .collect();
+        (slots(&mut self.values, kernel, false), grads)
+    }
+}
+
+fn backward_case(pool: &Pool, kernel: &'static Kernel, case: &Case, fresh: bool) -> Result<bool, String> {
+    let Some(form @ Backward::Fast(_)) = backward(kernel, false) else { return Ok(false) };
+    let Some((_, wide)) = kernel.backward else { return Ok(false) };
+    let mut want = Setting::<f64>::new(kernel, case, fresh);
+    let (values, grads) = want.parts(kernel);
+    wide(&case.params, values, grads);
+    let mut got = Setting::<f32>::new(kernel, case, fresh);
+    let mut mask = Fresh::default();
+    for (i, b) in kernel.bindings.iter().enumerate().filter(|(_, b)| fresh && b.access == Access::Read) {
+        got.grads[i].fill(f32::NAN);
+        mask.0 |= u32::from(b.kind == Kind::Real) << i;
+    }
+    let (values, grads) = got.parts(kernel);
+    form.run(pool, &case.params, values, grads, mask);
+    for ((got, want), binding) in got.grads.iter().zip(&want.grads).zip(kernel.bindings) {
+        let worst = compare(got, want);
+        if !(worst.error <= GRADIENT_BOUND) {
+            return Err(format!("gradient of {} (fresh {fresh}): {worst:?}", binding.name));
+        }
+    }
+    Ok(true)
+}
+
+#[test]
+fn fast_forms_match_the_reference() {
+    let mut failures = Vec::new();
+    for threads in [1, 3] {
+        let pool = Pool::new(threads);
+        for &kernel in lichen_shaders::ALL {
+            let (mut forwards, mut backwards) = (0, 0);
+            for case in (kernel.cases)(kernel) {
+                let checks = [
+                    forward_case(&pool, kernel, &case).inspect(|&ran| forwards += usize::from(ran)),
+                    backward_case(&pool, kernel, &case, false).inspect(|&ran| backwards += usize::from(ran)),
+                    backward_case(&pool, kernel, &case, true),
+                ];
+                let bad = checks.into_iter().filter_map(Result::err);
+                failures.extend(bad.map(|e| format!("{} {} ({threads} threads): {e}", kernel.name, case.name)));
+            }
+            println!("{threads} threads, {}: {forwards} forward, {backwards} backward", kernel.name);
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn exp_is_accurate() {
+    for i in -87_000..88_000 {
+        let x = i as f32 * 1e-3;
+        let (got, want) = (super::lanes::exp::<false>(x), f64::from(x).exp());
+        let error = (f64::from(got) - want).abs() / want / f64::from(f32::EPSILON);
+        assert!(error < 2.0, "exp({x}) = {got}, should be {want}: {error} units");
+    }
+    assert!(super::lanes::exp::<false>(f32::NAN).is_nan());
+}
