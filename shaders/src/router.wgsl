@@ -1,7 +1,7 @@
 //!use activation
 //!use order
 // Router: scores[s] = sigmoid(p . r_s) + bias_s, then the ids of the shared sections and of the best routed ones.
-// p [rows, width], r [sections, width], bias [sections], scores [rows, sections], ids [rows, shared + picks].
+// p [rows, width], r [sections, width], bias [sections], scores [rows, sections], ids [rows, always + picks].
 // score: eight lanes a score. pick: one workgroup a row. *_serial: one invocation a score or row, no barrier.
 
 struct Params {
@@ -9,7 +9,7 @@ struct Params {
     sections: u32,
     width: u32,
     picks: u32,
-    shared: u32,
+    always: u32,
 }
 
 @group(0) @binding(0) var<storage, read> p: array<f32>;
@@ -107,8 +107,8 @@ fn pick(
     if (row >= params.rows) {
         return;
     }
-    let first = row * (params.shared + params.picks);
-    for (var i = lane; i < params.shared; i += 64u) {
+    let first = row * (params.always + params.picks);
+    for (var i = lane; i < params.always; i += 64u) {
         ids[first + i] = i;
     }
     // Each round finds the best section after the last winner: the last winner of all is the threshold.
@@ -126,7 +126,7 @@ fn pick(
         workgroupBarrier();
     }
     // Ids in ascending order: 64 sections at a time, each placed by the picked ones below it.
-    var place = first + params.shared;
+    var place = first + params.always;
     for (var base = 0u; base < params.sections; base += 64u) {
         if (lane < 2u) {
             atomicStore(&chosen[lane], 0u);
@@ -146,7 +146,7 @@ fn pick(
         let high = atomicLoad(&chosen[1]);
         if (picked) {
             let below = select(countOneBits(low & (bit - 1u)), countOneBits(low) + countOneBits(high & (bit - 1u)), lane >= 32u);
-            ids[place + below] = params.shared + section;
+            ids[place + below] = params.always + section;
         }
         place += countOneBits(low) + countOneBits(high);
         workgroupBarrier();
@@ -163,8 +163,8 @@ fn pick_serial(
     if (row >= params.rows) {
         return;
     }
-    var place = row * (params.shared + params.picks);
-    for (var i = 0u; i < params.shared; i++) {
+    var place = row * (params.always + params.picks);
+    for (var i = 0u; i < params.always; i++) {
         ids[place] = i;
         place++;
     }
@@ -174,7 +174,7 @@ fn pick_serial(
     }
     for (var s = 0u; s < params.sections; s++) {
         if (!goes_before(last, candidate(row, s))) {
-            ids[place] = params.shared + s;
+            ids[place] = params.always + s;
             place++;
         }
     }

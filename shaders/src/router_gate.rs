@@ -1,8 +1,8 @@
 //! Gates of the picked sections: 1 for a shared one, `scale * sigmoid(p . r_s)` for a routed one, 0 for no section.
 //!
 //! Gates are independent sigmoids without renormalising, so that a new section never rescales an old one.
-//! Shapes: p [rows, width], r [sections, width], ids and gates [rows, shared + picks]; id `shared + s` is routed
-//! section s, and an id that names no section gets 0. Cost: O(rows (shared + picks) width).
+//! Shapes: p [rows, width], r [sections, width], ids and gates [rows, always + picks]; id `always + s` is routed
+//! section s, and an id that names no section gets 0. Cost: O(rows (always + picks) width).
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -18,7 +18,7 @@ crate::params! {
     /// Picked sections of a token.
     picks: u32,
     /// Sections that every token takes; the routed ids start after them.
-    shared: u32,
+    always: u32,
     /// Factor of routed gates.
     scale: f32,
 }
@@ -28,12 +28,12 @@ crate::kernel! {
     bindings(p) {
         read p: real [p.rows * p.width],
         read r: real [p.sections * p.width],
-        read ids: index [p.rows * (p.shared + p.picks)],
-        write gates: real [p.rows * (p.shared + p.picks)],
+        read ids: index [p.rows * (p.always + p.picks)],
+        write gates: real [p.rows * (p.always + p.picks)],
     }
     variants {
-        lanes => [main => grid((p.rows * (p.shared + p.picks)).div_ceil(8))],
-        serial => [serial => grid((p.rows * (p.shared + p.picks)).div_ceil(8))],
+        lanes => [main => grid((p.rows * (p.always + p.picks)).div_ceil(8))],
+        serial => [serial => grid((p.rows * (p.always + p.picks)).div_ceil(8))],
     }
     choose(p, t): if t.software { 1 } else { 0 },
     backward: backward,
@@ -43,7 +43,7 @@ crate::kernel! {
 impl Params {
     /// Routed section of an id.
     fn routed(&self, id: u32) -> Option<usize> {
-        id.checked_sub(self.shared).filter(|&s| s < self.sections).map(|s| s as usize)
+        id.checked_sub(self.always).filter(|&s| s < self.sections).map(|s| s as usize)
     }
 }
 
@@ -56,10 +56,10 @@ fn dot<F: Real>(a: &[F], b: &[F]) -> F {
 }
 
 fn reference<F: Real>(p: &Params, a: Args<F>) {
-    let (width, slots) = (p.width as usize, (p.shared + p.picks) as usize);
+    let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
     for (i, (&id, gate)) in a.ids.iter().zip(a.gates).enumerate() {
         *gate = match p.routed(id) {
-            _ if id < p.shared => F::one(),
+            _ if id < p.always => F::one(),
             Some(s) => {
                 F::of(f64::from(p.scale)) * sigmoid(dot(&a.p[i / slots * width..][..width], &a.r[s * width..][..width]))
             }
@@ -70,7 +70,7 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
 
 /// With `s = sigmoid(p . r)`: `d(p . r) = scale s (1 - s) dgate`.
 fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
-    let (width, slots) = (p.width as usize, (p.shared + p.picks) as usize);
+    let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
     let Grads { p: mut dp, r: mut dr, gates, .. } = g;
     for (i, &id) in a.ids.iter().enumerate() {
         let Some(section) = p.routed(id) else { continue };
@@ -92,10 +92,10 @@ fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
 
 fn cases(c: &mut Cases<Params>) {
     let any =
-        |p: Params| move |r: &mut crate::cases::Random, _: usize| r.below((p.shared + p.sections) as usize) as u32;
-    let one = Params { rows: 1, sections: 1, width: 1, picks: 1, shared: 0, scale: 2.5 };
+        |p: Params| move |r: &mut crate::cases::Random, _: usize| r.below((p.always + p.sections) as usize) as u32;
+    let one = Params { rows: 1, sections: 1, width: 1, picks: 1, always: 0, scale: 2.5 };
     c.add("one", one);
-    let odd = Params { rows: 3, sections: 5, width: 7, picks: 3, shared: 1, scale: 1.5 };
+    let odd = Params { rows: 3, sections: 5, width: 7, picks: 3, always: 1, scale: 1.5 };
     c.add("odd", odd).ids("ids", any(odd)).gradient();
     c.add("none", odd)
         .ids("ids", |_, i| [0, 1, 5, 6, crate::NONE, 0, 4, 2, 3, crate::NONE, 5, 1_000_000][i])
@@ -104,6 +104,6 @@ fn cases(c: &mut Cases<Params>) {
         let p = Params { width, ..odd };
         c.add(&format!("w{width}"), p).ids("ids", any(p));
     }
-    let real = Params { rows: 33, sections: 330, width: 64, picks: 5, shared: 1, scale: 1.0 };
+    let real = Params { rows: 33, sections: 330, width: 64, picks: 5, always: 1, scale: 1.0 };
     c.add("real", real).ids("ids", any(real));
 }

@@ -1,6 +1,6 @@
 //!use activation
 // Gates: 1 for a shared section, scale * sigmoid(p . r_s) for routed section s, 0 for no section.
-// p [rows, width], r [sections, width], ids and gates [rows, shared + picks].
+// p [rows, width], r [sections, width], ids and gates [rows, always + picks].
 // main: eight lanes a gate. serial: one invocation a gate, no barrier.
 
 struct Params {
@@ -8,7 +8,7 @@ struct Params {
     sections: u32,
     width: u32,
     picks: u32,
-    shared: u32,
+    always: u32,
     scale: f32,
 }
 
@@ -21,11 +21,11 @@ struct Params {
 var<workgroup> partial: array<f32, 64>;
 
 fn is_routed(id: u32) -> bool {
-    return id >= params.shared && id - params.shared < params.sections;
+    return id >= params.always && id - params.always < params.sections;
 }
 
 fn gate_of(id: u32, dot: f32) -> f32 {
-    if (id < params.shared) {
+    if (id < params.always) {
         return 1.0;
     }
     return select(0.0, params.scale * sigmoid(dot), is_routed(id));
@@ -37,7 +37,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let slots = params.shared + params.picks;
+    let slots = params.always + params.picks;
     let place = (wid.x + wid.y * groups.x) * 8u + lane / 8u;
     var id = 0xFFFFFFFFu;
     if (place < params.rows * slots) {
@@ -46,7 +46,7 @@ fn main(
     var sum = 0.0;
     if (is_routed(id)) {
         let row = place / slots * params.width;
-        let at = (id - params.shared) * params.width;
+        let at = (id - params.always) * params.width;
         for (var i = lane % 8u; i < params.width; i += 8u) {
             sum += p[row + i] * r[at + i];
         }
@@ -70,7 +70,7 @@ fn serial(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let slots = params.shared + params.picks;
+    let slots = params.always + params.picks;
     let place = (wid.x + wid.y * groups.x) * 8u + lane;
     if (place >= params.rows * slots) {
         return;
@@ -79,7 +79,7 @@ fn serial(
     var sum = 0.0;
     if (is_routed(id)) {
         let row = place / slots * params.width;
-        let at = (id - params.shared) * params.width;
+        let at = (id - params.always) * params.width;
         for (var i = 0u; i < params.width; i++) {
             sum += p[row + i] * r[at + i];
         }

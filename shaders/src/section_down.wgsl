@@ -68,9 +68,9 @@ fn main(
     if (column < p.width) {
         let down = place.y + p.neurons * p.width + column;
         for (var e = lane / 64u; e < p.neurons; e += 4u) {
-            let active = h[slot * p.neurons + e];
-            if (active != 0.0) {
-                sum += active * weight(place.x, down + e * p.width);
+            let firing = h[slot * p.neurons + e];
+            if (firing != 0.0) {
+                sum += firing * weight(place.x, down + e * p.width);
             }
         }
     }
@@ -102,9 +102,9 @@ fn serial(
     let columns = min(first + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.width - 1u));
     var sum = vec4<f32>(0.0);
     for (var e = 0u; e < p.neurons; e++) {
-        let active = h[slot * p.neurons + e];
-        if (active != 0.0) {
-            sum += active * section_four(place.x, place.y + (p.neurons + e) * p.width, columns);
+        let firing = h[slot * p.neurons + e];
+        if (firing != 0.0) {
+            sum += firing * section_four(place.x, place.y + (p.neurons + e) * p.width, columns);
         }
     }
     for (var k = 0u; k < min(4u, p.width - first); k++) {

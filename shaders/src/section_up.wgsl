@@ -35,8 +35,8 @@ fn up_rows(neuron: u32) -> vec4<u32> {
 }
 
 fn write_four(slot: u32, neuron: u32, dot: vec4<f32>) {
-    let active = max(dot, vec4<f32>(0.0));
-    let value = active * active;
+    let firing = max(dot, vec4<f32>(0.0));
+    let value = firing * firing;
     for (var k = 0u; k < min(4u, p.neurons - neuron); k++) {
         h[slot * p.neurons + neuron + k] = value[k];
     }

@@ -58,7 +58,7 @@ impl Params {
     }
 }
 
-/// Adds the window cases that both kernels run; `fill` finishes each, and the second and third are gradient cases.
+/// Adds the window cases that both kernels run; `fill` finishes each.
 pub(crate) fn windows(c: &mut Cases<Params>, fill: fn(Draft<'_>) -> Draft<'_>) {
     let small = Params {
         rows: 3,
@@ -72,7 +72,7 @@ pub(crate) fn windows(c: &mut Cases<Params>, fill: fn(Draft<'_>) -> Draft<'_>) {
         ..Params::default()
     };
     let nano = Params { rows: 1, picks: 6, width: 192, neurons: 64, stride: 24576, per_chunk: 4, chunks: 2, ..small };
-    let tiny = Params { rows: 1, picks: 1, width: 1, neurons: 1, stride: 2, per_chunk: 1, chunks: 1, ..small };
+    let tiny = Params { rows: 1, picks: 1, width: 1, neurons: 4, stride: 8, per_chunk: 1, chunks: 1, ..small };
     let any = |held: u32| move |r: &mut crate::cases::Random, _: usize| r.below(held as usize) as u32;
 
     fill(c.add("one", tiny.holding([1, 0, 0, 0])).ids("ids", |_, _| 0));
@@ -81,7 +81,7 @@ pub(crate) fn windows(c: &mut Cases<Params>, fill: fn(Draft<'_>) -> Draft<'_>) {
     let part = Params { first: 3, chunks: 2, ..small }.holding([2, 1, 0, 0]);
     fill(c.add("part", part).ids("ids", |_, i| [3, 2, 4, crate::NONE, 5, 6, 7, 0, 4, 3, u32::MAX - 1, 5][i]))
         .gradient();
-    for neurons in [3, 4, 5, 63, 64, 65] {
+    for neurons in [1, 3, 4, 5, 63, 64, 65] {
         let p = Params { rows: 2, picks: 2, width: 7, neurons, stride: 14 * neurons + 3, ..small };
         fill(c.add(&format!("e{neurons}"), p.holding([2; 4])).ids("ids", any(8)));
     }
