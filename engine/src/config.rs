@@ -14,7 +14,7 @@ pub enum Mixer {
     Mcsd,
     /// The slope branch alone: a gated, exponentially weighted recent history.
     Slope,
-    /// The delta branch alone: an associative matrix state.
+    /// The delta branch alone: an associative matrix state (the slope's gain stays zero).
     Delta,
     /// Both: the slope branch feeds the values of the delta branch.
     SlopeDelta,
@@ -82,7 +82,7 @@ pub struct TensorSpec {
     pub init: Init,
     /// Whether weight decay pulls it to zero (matrices, not norms, biases and rates).
     pub decays: bool,
-    /// Whether gradients train it (the router's bias is stepped by load instead).
+    /// Whether gradients train it (the router's bias is stepped by load instead; a branch may be left out).
     pub trained: bool,
 }
 impl TensorSpec {
@@ -270,7 +270,8 @@ impl Config {
         let mut all = Vec::new();
         let mut add = |name: String, shape: &[usize], init: Init| {
             let decays = matches!(init, Init::Normal(_) | Init::Sections(..));
-            all.push(TensorSpec { trained: !name.ends_with("route.bias"), name, shape: shape.to_vec(), init, decays });
+            let fixed = name.ends_with("route.bias") || (c.mixer == Mixer::Delta && name.contains("mix.slope_"));
+            all.push(TensorSpec { trained: !fixed, name, shape: shape.to_vec(), init, decays });
         };
         add("embed".into(), &[c.vocab, d], Init::Normal(0.02));
         for i in 0..c.layers {
@@ -288,10 +289,8 @@ impl Config {
                 Mixer::Slope | Mixer::Delta | Mixer::SlopeDelta => {
                     add(mix("in"), &[c.projection(), d], Init::Normal(fan(d)));
                     add(mix("conv"), &[4, c.conv_channels()], Init::Conv);
-                    if c.mixer != Mixer::Delta {
-                        add(mix("slope_rate"), &[hv], Init::Slopes);
-                        add(mix("slope_gain"), &[hv], Init::Constant(0.5));
-                    }
+                    add(mix("slope_rate"), &[hv], Init::Slopes);
+                    add(mix("slope_gain"), &[hv], Init::Constant(if c.mixer == Mixer::Delta { 0.0 } else { 0.5 }));
                     if c.mixer != Mixer::Slope {
                         add(mix("decay"), &[hk, c.rank], Init::Normal(0.1 * fan(c.rank)));
                         add(mix("decay_bias"), &[c.heads, c.key], Init::Decays);

@@ -6,7 +6,11 @@
 
 pub mod config;
 mod error;
+pub mod graph;
+pub mod weights;
+pub mod tokenizer;
 
 pub use config::{Config, Mixer};
 pub use error::Error;
+pub use tokenizer::{SPECIALS, Tokenizer, Utf8Stream};
 pub use lichen_host::{Choice, Device, HostError};

@@ -1,0 +1,434 @@
+//! The only place where layers are composed into a recording.
+//!
+//! One builder serves decode (one token), prefill (a chunk) and training (a batch of sequences): the same
+//! operations with other row counts. See ARCHITECTURE.md for the equations.
+
+use crate::config::{Config, Mixer};
+use crate::error::Error;
+use crate::weights::Weights;
+use lichen_host::{Buffer, Device, Recording, Role, View};
+use lichen_shaders::kernel::{Call, Kind};
+use lichen_shaders::{
+    add, conv, delta_inputs, embed, gate, matmul, mcsd_decay, mcsd_slope, rms_norm, router, router_gate, scan, section_down, section_sum,
+    section_up, slope,
+};
+use std::collections::HashMap;
+
+/// Added to mean squares before their root.
+const EPS: f32 = 1e-6;
+
+/// Which rows get logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// The last row only.
+    Last,
+    /// Every row.
+    All,
+}
+
+/// What to build.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Independent sequences.
+    pub batch: usize,
+    /// Tokens of each.
+    pub steps: usize,
+    /// Which rows get logits.
+    pub logits: Logits,
+    /// The caller writes the routed ids; the router's own choice is left out.
+    pub forced: bool,
+    /// Layers share their activation buffers: smaller and warmer, but nothing is left for a gradient.
+    pub reuse: bool,
+}
+
+/// The route of one layer in a graph.
+#[derive(Clone, Debug)]
+pub struct RouteBuffers {
+    /// Selection scores [rows, S]; absent when forced or dense.
+    pub scores: Option<Buffer>,
+    /// Section ids [rows, slots], the shared ones first, ascending.
+    pub ids: Buffer,
+    /// Weights of the slots [rows, slots].
+    pub gates: Buffer,
+}
+
+/// A recording with its ends.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The operations.
+    pub recording: Recording,
+    /// Token ids [batch * steps].
+    pub ids: Buffer,
+    /// Logits [rows, V].
+    pub logits: Buffer,
+    /// The route of each layer.
+    pub routes: Vec<RouteBuffers>,
+}
+
+/// State of the recurrent blocks, on a device.
+#[derive(Clone, Debug)]
+pub struct StateBuffers {
+    /// Sequences.
+    pub batch: usize,
+    /// For each layer, its parts by name.
+    pub layers: Vec<Vec<(&'static str, Buffer)>>,
+    /// `live, position, emitted, 0`; `live` 0 freezes the state.
+    pub control: Buffer,
+}
+
+impl StateBuffers {
+    /// Declares the state of `batch` sequences.
+    pub fn declare(config: &Config, batch: usize) -> Self {
+        let c = config;
+        let part = |i: usize, name: &'static str, len: usize| {
+            (name, Buffer::new(format!("state.{i}.{name}"), Kind::Real, Role::State, batch * len))
+        };
+        let layer = |i: usize| match c.mixer {
+            Mixer::Mcsd => vec![part(i, "slope", 2 * c.width), part(i, "decay", c.width)],
+            mixer => {
+                let mut all = vec![part(i, "conv", 3 * c.conv_channels()), part(i, "slope", c.heads * c.value)];
+                if mixer != Mixer::Slope {
+                    all.push(part(i, "scan", c.heads * c.key * c.value));
+                }
+                all
+            }
+        };
+        Self { batch, layers: (0..c.layers).map(layer).collect(), control: Buffer::new("control", Kind::Index, Role::State, 4) }
+    }
+    /// Sets everything to the start of a stream.
+    pub fn reset(&self, device: &Device) -> Result<(), Error> {
+        for (_, buffer) in self.layers.iter().flatten() {
+            device.write(&buffer.view(), &vec![0f32; buffer.len()])?;
+        }
+        Ok(device.write(&self.control.view(), &[1u32, 0, 0, 0])?)
+    }
+    fn part(&self, layer: usize, name: &str) -> Result<View, Error> {
+        let found = self.layers.get(layer).and_then(|parts| parts.iter().find(|(n, _)| *n == name));
+        found.map(|(_, b)| b.view()).ok_or_else(|| Error::State(format!("layer {layer} has no {name}")))
+    }
+}
+
+/// Builds the recording of a shape. `ids` may name the buffer that the tokens come from.
+pub fn build(
+    config: &Config,
+    weights: &Weights,
+    state: &StateBuffers,
+    device: &Device,
+    shape: &Shape,
+    ids: Option<Buffer>,
+) -> Result<Graph, Error> {
+    let rows = shape.batch * shape.steps;
+    let ids = ids.unwrap_or_else(|| Buffer::new("ids", Kind::Index, Role::Scratch, rows));
+    let recording = Recording::new(format!("{}x{}", shape.batch, shape.steps));
+    let mut b = Builder { c: config, weights, state, device, shape, rows, recording, cache: HashMap::new(), layer: 0, routes: Vec::new() };
+    let mut x = b.embed(&ids)?;
+    for layer in 0..config.layers {
+        b.layer = layer;
+        x = match config.mixer {
+            Mixer::Mcsd => b.mcsd(&x)?,
+            _ => b.slope_delta(&x)?,
+        };
+        x = b.sections(&x)?;
+    }
+    let logits = b.head(&x)?;
+    Ok(Graph { recording: b.recording, ids, logits, routes: b.routes })
+}
+
+struct Builder<'a> {
+    c: &'a Config,
+    weights: &'a Weights,
+    state: &'a StateBuffers,
+    device: &'a Device,
+    shape: &'a Shape,
+    rows: usize,
+    recording: Recording,
+    cache: HashMap<&'static str, Buffer>,
+    layer: usize,
+    routes: Vec<RouteBuffers>,
+}
+
+impl Builder<'_> {
+    fn push(&mut self, call: Call, args: &[View]) -> Result<(), Error> {
+        Ok(self.recording.push(call, args)?)
+    }
+    /// An activation of `width` elements a row.
+    fn scratch(&mut self, name: &'static str, width: usize) -> View {
+        let len = self.rows * width;
+        if let Some(buffer) = self.cache.get(name).filter(|b| self.shape.reuse && b.len() == len) {
+            return buffer.view();
+        }
+        let label = if self.shape.reuse { name.to_string() } else { format!("{}.{name}", self.layer) };
+        let buffer = Buffer::new(label, Kind::Real, Role::Scratch, len);
+        self.cache.insert(name, buffer.clone());
+        buffer.view()
+    }
+    /// A weight of this layer.
+    fn weight(&self, part: &str) -> Result<View, Error> {
+        Ok(self.weights.buffer(&format!("layers.{}.{part}", self.layer))?.view())
+    }
+    fn state(&self, part: &str) -> Result<View, Error> {
+        self.state.part(self.layer, part)
+    }
+    fn live(&self) -> View {
+        self.state.control.slice(0, 1)
+    }
+
+    fn norm(&mut self, name: &'static str, x: &View, gain: View, width: usize, gains: usize) -> Result<View, Error> {
+        let y = self.scratch(name, x.len / self.rows);
+        let call = rms_norm::call(rms_norm::Params { rows: (x.len / width) as u32, width: width as u32, gains: gains as u32, eps: EPS });
+        self.push(call, &[x.clone(), gain, y.clone()])?;
+        Ok(y)
+    }
+    /// `y = x W^T` on columns `offset .. offset + inputs` of x.
+    fn project(&mut self, name: &'static str, x: &View, offset: usize, inputs: usize, w: View, groups: usize) -> Result<View, Error> {
+        let outputs = w.len * groups / inputs;
+        let y = self.scratch(name, outputs);
+        let call = matmul::call(matmul::Params {
+            rows: self.rows as u32,
+            inputs: inputs as u32,
+            outputs: outputs as u32,
+            groups: groups as u32,
+            x_stride: (x.len / self.rows) as u32,
+            x_offset: offset as u32,
+        });
+        self.push(call, &[x.clone(), w, y.clone()])?;
+        Ok(y)
+    }
+    fn gate(&mut self, name: &'static str, silu: bool, a: &View, b: &View) -> Result<View, Error> {
+        let width = a.len / self.rows;
+        let y = self.scratch(name, width);
+        let (rows, width) = (self.rows as u32, width as u32);
+        let act = u32::from(silu);
+        let call = gate::call(gate::Params { rows, width, act, a_stride: width, a_offset: 0, b_stride: width, b_offset: 0 });
+        self.push(call, &[a.clone(), b.clone(), y.clone()])?;
+        Ok(y)
+    }
+    fn add(&mut self, name: &'static str, a: &View, b: &View) -> Result<View, Error> {
+        let y = self.scratch(name, a.len / self.rows);
+        self.push(add::call(add::Params { len: a.len as u32 }), &[a.clone(), b.clone(), y.clone()])?;
+        Ok(y)
+    }
+
+    fn embed(&mut self, ids: &Buffer) -> Result<View, Error> {
+        let d = self.c.width;
+        let x = self.scratch("x", d);
+        let parts = self.weights.parts("embed")?;
+        for (i, table) in parts.buffers.iter().enumerate() {
+            let call = embed::call(embed::Params {
+                rows: self.rows as u32,
+                width: d as u32,
+                first: (i * parts.rows) as u32,
+                count: (table.len() / d) as u32,
+                // The tied table is small for the head's sake; the residual stream starts near unit size.
+                scale: (d as f32).sqrt(),
+            });
+            self.push(call, &[ids.view(), table.view(), x.clone()])?;
+        }
+        Ok(x)
+    }
+
+    /// The default recurrent block and its two halves: conv, slope, delta, gated output.
+    fn slope_delta(&mut self, x: &View) -> Result<View, Error> {
+        let c = self.c;
+        let (batch, steps, rows) = (self.shape.batch as u32, self.shape.steps as u32, self.rows as u32);
+        let (heads, key, value) = (c.heads as u32, c.key as u32, c.value as u32);
+        let (channels, hv) = (c.conv_channels(), c.heads * c.value);
+        let gain = self.weight("mix.norm")?;
+        let n = self.norm("mix.n", x, gain, c.width, 1)?;
+        let w = self.weight("mix.in")?;
+        let proj = self.project("mix.proj", &n, 0, c.width, w, 1)?;
+        let proj_stride = c.projection() as u32;
+
+        let conv = self.scratch("mix.conv", channels);
+        let call =
+            conv::call(conv::Params { batch, steps, width: channels as u32, x_stride: proj_stride, x_offset: 0, silu: 1 });
+        self.push(call, &[proj.clone(), self.weight("mix.conv")?, self.state("conv")?, self.live(), conv.clone()])?;
+
+        // The delta branch alone is the same with a slope gain that stays zero.
+        let v = self.scratch("mix.v", hv);
+        let gate_offset = if c.mixer == Mixer::Slope { channels } else { channels + c.rank };
+        let x_offset = c.value_offset() as u32;
+        let call = slope::call(slope::Params { batch, steps, width: hv as u32, x_stride: channels as u32, x_offset });
+        let (rate, gain) = (self.weight("mix.slope_rate")?, self.weight("mix.slope_gain")?);
+        self.push(call, &[conv.clone(), rate, gain, self.state("slope")?, self.live(), v.clone()])?;
+
+        let o = if c.mixer == Mixer::Slope {
+            v
+        } else {
+            let w = self.weight("mix.decay")?;
+            let decay = self.project("mix.decay", &proj, channels, c.rank, w, 1)?;
+            let keys = self.scratch("mix.keys", c.heads * 5 * c.key);
+            let call = delta_inputs::call(delta_inputs::Params {
+                rows,
+                heads,
+                key,
+                x_stride: channels as u32,
+                beta_stride: proj_stride,
+                beta_offset: (channels + 2 * c.rank) as u32,
+            });
+            self.push(call, &[conv, decay, self.weight("mix.decay_bias")?, proj.clone(), keys.clone()])?;
+            let o = self.scratch("mix.o", hv);
+            let call = scan::call(scan::Params { batch, steps, heads, key, value });
+            self.push(call, &[keys, v, self.state("scan")?, self.live(), o.clone()])?;
+            o
+        };
+        let gain = self.weight("mix.head_norm")?;
+        let o = self.norm("mix.on", &o, gain, c.value, c.heads)?;
+        let w = self.weight("mix.gate")?;
+        let g = self.project("mix.g", &proj, gate_offset, c.rank, w, 1)?;
+        let og = self.gate("mix.og", true, &g, &o)?;
+        let w = self.weight("mix.out")?;
+        let y = self.project("mix.y", &og, 0, hv, w, 1)?;
+        self.add("x.mix", x, &y)
+    }
+
+    /// MCSD's block as published: a slope branch gating the present, a decay branch gated by it, fused linearly.
+    fn mcsd(&mut self, x: &View) -> Result<View, Error> {
+        let c = self.c;
+        let (batch, steps, width, channels) = (self.shape.batch as u32, self.shape.steps as u32, c.width as u32, c.heads as u32);
+        let gain = self.weight("mix.norm")?;
+        let n = self.norm("mix.n", x, gain, c.width, 1)?;
+        let mut branch = Vec::new();
+        for (name, part) in [("mix.u", "mix.u"), ("mix.v", "mix.v"), ("mix.e", "mix.e"), ("mix.f", "mix.f")] {
+            let w = self.weight(part)?;
+            branch.push(self.project(name, &n, 0, c.width, w, c.heads)?);
+        }
+        let past = self.scratch("mix.past", c.width);
+        let call = mcsd_slope::call(mcsd_slope::Params { batch, steps, width, channels, x_stride: width, x_offset: 0 });
+        self.push(call, &[branch[1].clone(), self.state("slope")?, self.live(), past.clone()])?;
+        let slope = self.gate("mix.slope", true, &past, &branch[0])?;
+        let long = self.scratch("mix.long", c.width);
+        let call = mcsd_decay::call(mcsd_decay::Params { batch, steps, width, channels, x_stride: width, x_offset: 0 });
+        self.push(call, &[branch[2].clone(), self.state("decay")?, self.live(), long.clone()])?;
+        let gain = self.weight("mix.decay_norm")?;
+        let long = self.norm("mix.longn", &long, gain, c.width / c.heads, c.heads)?;
+        let decay = self.gate("mix.decay", false, &branch[3], &long)?;
+        // The linear map over the two concatenated branches, as two maps whose results add.
+        let w = self.weight("mix.out_slope")?;
+        let from_slope = self.project("mix.ys", &slope, 0, c.width, w, 1)?;
+        let w = self.weight("mix.out_decay")?;
+        let from_decay = self.project("mix.yd", &decay, 0, c.width, w, 1)?;
+        let y = self.add("mix.y", &from_slope, &from_decay)?;
+        self.add("x.mix", x, &y)
+    }
+
+    /// The FSA layer: the router wakes K sections beside the shared ones; suppressed features stay exactly zero.
+    fn sections(&mut self, x: &View) -> Result<View, Error> {
+        let c = self.c;
+        let (rows, slots) = (self.rows as u32, c.slots());
+        let gain = self.weight("ffn.norm")?;
+        let z = self.norm("ffn.z", x, gain, c.width, 1)?;
+        let route = self.route(&z)?;
+        let (ids, gates) = (route.ids.view(), route.gates.view());
+        let h = self.scratch("ffn.h", slots * c.neurons);
+        let out = self.scratch("ffn.slots", slots * c.width);
+        let parts = self.weights.parts(&format!("layers.{}.sections", self.layer))?.clone();
+        let nothing = Buffer::new("nothing", Kind::Real, Role::State, 64);
+        let windows: Vec<(section_up::Params, [View; 4])> = parts
+            .buffers
+            .chunks(4)
+            .enumerate()
+            .map(|(i, chunks)| {
+                let bound: [View; 4] = std::array::from_fn(|j| chunks.get(j).unwrap_or(&nothing).view());
+                let params = section_up::Params {
+                    rows,
+                    picks: slots as u32,
+                    width: c.width as u32,
+                    neurons: c.neurons as u32,
+                    stride: c.stride() as u32,
+                    first: (i * 4 * parts.rows) as u32,
+                    per_chunk: parts.rows as u32,
+                    chunks: chunks.len() as u32,
+                    c0: bound[0].len as u32,
+                    c1: bound[1].len as u32,
+                    c2: bound[2].len as u32,
+                    c3: bound[3].len as u32,
+                };
+                (params, bound)
+            })
+            .collect();
+        for (params, [a, b, c, d]) in windows.clone() {
+            self.push(section_up::call(params), &[z.clone(), ids.clone(), a, b, c, d, h.clone()])?;
+        }
+        for (p, [a, b, c, d]) in windows {
+            let params = section_down::Params {
+                rows: p.rows,
+                picks: p.picks,
+                width: p.width,
+                neurons: p.neurons,
+                stride: p.stride,
+                first: p.first,
+                per_chunk: p.per_chunk,
+                chunks: p.chunks,
+                c0: p.c0,
+                c1: p.c1,
+                c2: p.c2,
+                c3: p.c3,
+            };
+            self.push(section_down::call(params), &[h.clone(), ids.clone(), a, b, c, d, out.clone()])?;
+        }
+        let y = self.scratch("x.ffn", c.width);
+        let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
+        self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
+        self.routes.push(route);
+        Ok(y)
+    }
+
+    fn route(&mut self, z: &View) -> Result<RouteBuffers, Error> {
+        let c = self.c;
+        let (slots, shared) = (c.slots(), c.shared_sections());
+        let ids = Buffer::new(format!("{}.ids", self.layer), Kind::Index, Role::Scratch, self.rows * slots);
+        let gates = Buffer::new(format!("{}.gates", self.layer), Kind::Real, Role::Scratch, self.rows * slots);
+        if c.sections == 0 {
+            // A dense layer: every token uses the shared sections, always.
+            let every: Vec<u32> = (0..self.rows * slots).map(|i| (i % slots) as u32).collect();
+            self.device.write(&ids.view(), &every)?;
+            self.device.write(&gates.view(), &vec![1f32; gates.len()])?;
+            return Ok(RouteBuffers { scores: None, ids, gates });
+        }
+        let (rows, sections, width, picks) = (self.rows as u32, c.sections as u32, c.route as u32, c.picks as u32);
+        let w = self.weight("route.project")?;
+        let p = self.project("ffn.p", z, 0, c.width, w, 1)?;
+        let r = self.weight("route.rows")?;
+        let mut scores = None;
+        if !self.shape.forced {
+            let s = Buffer::new(format!("{}.scores", self.layer), Kind::Real, Role::Scratch, self.rows * c.sections);
+            let call = router::call(router::Params { rows, sections, width, picks, always: shared as u32 });
+            self.push(call, &[p.clone(), r.clone(), self.weight("route.bias")?, s.view(), ids.view()])?;
+            scores = Some(s);
+        }
+        let call = router_gate::call(router_gate::Params { rows, sections, width, picks, always: shared as u32, scale: c.rho });
+        self.push(call, &[p, r, ids.view(), gates.view()])?;
+        Ok(RouteBuffers { scores, ids, gates })
+    }
+
+    fn head(&mut self, x: &View) -> Result<Buffer, Error> {
+        let (c, d) = (self.c, self.c.width);
+        let gain = self.weights.buffer("norm")?.view();
+        let (rows, from) = match self.shape.logits {
+            Logits::All => (self.rows, x.clone()),
+            Logits::Last => (1, x.buffer.slice(x.offset + (self.rows - 1) * d, d)),
+        };
+        let n = Buffer::new("head.n", Kind::Real, Role::Scratch, rows * d);
+        let call = rms_norm::call(rms_norm::Params { rows: rows as u32, width: d as u32, gains: 1, eps: EPS });
+        self.push(call, &[from, gain, n.view()])?;
+        let logits = Buffer::new("logits", Kind::Real, Role::Scratch, rows * c.vocab);
+        let parts = self.weights.parts("embed")?.clone();
+        if rows > 1 && parts.buffers.len() > 1 {
+            return Err(Error::Train("a vocabulary table beyond 64 MiB gives logits for one row at a time".into()));
+        }
+        for (i, table) in parts.buffers.iter().enumerate() {
+            let outputs = table.len() / d;
+            let call = matmul::call(matmul::Params {
+                rows: rows as u32,
+                inputs: d as u32,
+                outputs: outputs as u32,
+                groups: 1,
+                x_stride: d as u32,
+                x_offset: 0,
+            });
+            self.push(call, &[n.view(), table.view(), logits.slice(i * parts.rows * rows, outputs * rows)])?;
+        }
+        Ok(logits)
+    }
+}
