@@ -1,8 +1,9 @@
 //! Rows times a matrix: `y = x W^T`, or block by block along the diagonal when `groups > 1`:
-//! `y[r, g No + i] = sum_j w[g No + i, j] x[r, x_offset + g Ki + j]` with `Ki = inputs / groups`, `No = outputs / groups`.
+//! `y[r, g No + i] = sum_j w[g No + i, j] x[r, x_offset + g Ki + j]`, `Ki = inputs / groups`, `No = outputs / groups`.
 //!
 //! Shapes: x [rows, x_stride] of which a window of `inputs` is read, w [outputs, Ki], y [rows, outputs].
-//! Cost: O(rows outputs Ki); w is read once for every 64 rows in `tile`, for every 4 in `row` and `block`, for each in `serial`.
+//! Cost: O(rows outputs Ki); w is read once for every 64 rows in `tile`, for every 4 in `row` and `block`, and for
+//! each in `serial`.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
