@@ -1,6 +1,7 @@
 //! What the scan reads of each key channel, made from the projections of one token. Per head:
 //! `qn = q / sqrt(|q|^2 + 1e-6)`, `kn` likewise, `w = exp(-0.6065 sigmoid(decay + decay_bias))`, `b = sigmoid(beta)`;
-//! `keys = [qn, w, w kn, b kn, b kn]` (gated DeltaNet, arXiv 2412.06464, with RWKV-7's bounded decay, arXiv 2503.14456).
+//! `keys = [qn, w, w kn, b kn, b kn]` (gated DeltaNet, arXiv 2412.06464, with the bounded decay of RWKV-7,
+//! arXiv 2503.14456).
 //!
 //! Shapes: x [rows, x_stride] with q at 0 and k at `heads key`, decay [rows, heads, key], decay_bias [heads, key],
 //! beta [rows, beta_stride] with `heads` values at `beta_offset`, keys [rows, heads, 5, key].

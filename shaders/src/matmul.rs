@@ -1,8 +1,9 @@
 //! Rows times a matrix: `y = x W^T`, or block by block along the diagonal when `groups > 1`:
-//! `y[r, g No + i] = sum_j w[g No + i, j] x[r, x_offset + g Ki + j]` with `Ki = inputs / groups`, `No = outputs / groups`.
+//! `y[r, g No + i] = sum_j w[g No + i, j] x[r, x_offset + g Ki + j]`, `Ki = inputs / groups`, `No = outputs / groups`.
 //!
 //! Shapes: x [rows, x_stride] of which a window of `inputs` is read, w [outputs, Ki], y [rows, outputs].
-//! Cost: O(rows outputs Ki); w is read once for every 64 rows in `tile`, for every 4 in `row` and `serial`.
+//! Cost: O(rows outputs Ki); w is read once for every 64 rows in `tile`, for every 4 in `row` and `block`, and for
+//! each in `serial`.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -32,11 +33,22 @@ crate::kernel! {
     variants {
         row => [row => grid(p.outputs.div_ceil(4) * p.rows.div_ceil(4))],
         tile => [tile => grid(p.rows.div_ceil(64) * p.groups * (p.outputs / p.groups.max(1)).div_ceil(64))],
-        serial => [serial => grid(p.outputs.div_ceil(8) * p.rows.div_ceil(8))],
+        serial => [serial => grid((quads(&p) * p.groups).div_ceil(8) * p.rows)],
+        block => [block => grid((quads(&p) * p.groups).div_ceil(8) * p.rows.div_ceil(4))],
     }
-    choose(p, t): if t.software { 2 } else if p.rows > 16 { 1 } else { 0 },
+    choose(p, t): match (t.software, p.rows) {
+        (true, 0..=2) => 2,
+        (true, _) => 3,
+        (false, 0..=16) => 0,
+        (false, _) => 1,
+    },
     backward: backward,
     tolerance: Tolerance::TIGHT,
+}
+
+/// Groups of 4 outputs in a diagonal block.
+fn quads(p: &Params) -> u32 {
+    (p.outputs / p.groups.max(1)).div_ceil(4)
 }
 
 fn reference<F: Real>(p: &Params, a: Args<F>) {

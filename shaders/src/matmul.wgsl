@@ -142,29 +142,99 @@ fn tile(
     }
 }
 
-// No barrier: an invocation makes one output of up to 8 rows and loads each weight once.
+// Four neighbours at once: these variants wait for loads, which then hit the line that the first one fetched.
+fn x_four(at: u32) -> vec4<f32> {
+    return vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
+}
+
+fn w_four(at: u32) -> vec4<f32> {
+    return vec4(w[at], w[at + 1u], w[at + 2u], w[at + 3u]);
+}
+
+// No barrier: an invocation makes 4 outputs of a row, so that each load of x serves 4 sums.
 @compute @workgroup_size(8)
 fn serial(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let across = (p.outputs + 7u) / 8u;
+    let no = p.outputs / p.groups;
+    let quads = (no + 3u) / 4u;
+    let across = (quads * p.groups + 7u) / 8u;
     let group = wid.x + wid.y * groups.x;
-    let first_row = group / across * 8u;
-    let out = group % across * 8u + lane;
-    if (first_row >= p.rows || out >= p.outputs) {
+    let quad = group % across * 8u + lane;
+    let r = group / across;
+    if (r >= p.rows || quad >= quads * p.groups) {
         return;
     }
     let ki = p.inputs / p.groups;
-    let start = p.x_offset + out / (p.outputs / p.groups) * ki;
-    let count = min(8u, p.rows - first_row);
+    let block = quad / quads;
+    let first = quad % quads * 4u;
+    let count = min(4u, no - first);
+    let start = r * p.x_stride + p.x_offset + block * ki;
+    let outs = block * no + first;
+    // Outputs past the end repeat the last one; their sums are dropped.
+    let rows = (outs + min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u))) * ki;
+    var sum = vec4<f32>();
+    for (var j = 0u; j + 3u < ki; j += 4u) {
+        let v = x_four(start + j);
+        sum += v * mat4x4(w_four(rows.x + j), w_four(rows.y + j), w_four(rows.z + j), w_four(rows.w + j));
+    }
+    for (var j = ki / 4u * 4u; j < ki; j++) {
+        sum += x[start + j] * vec4(w[rows.x + j], w[rows.y + j], w[rows.z + j], w[rows.w + j]);
+    }
     for (var n = 0u; n < count; n++) {
-        let at = (first_row + n) * p.x_stride + start;
-        var sum = 0.0;
-        for (var j = 0u; j < ki; j++) {
-            sum += w[out * ki + j] * x[at + j];
+        y[r * p.outputs + outs + n] = sum[n];
+    }
+}
+
+// No barrier, many rows: an invocation makes 4 outputs of 4 rows.
+@compute @workgroup_size(8)
+fn block(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let no = p.outputs / p.groups;
+    let quads = (no + 3u) / 4u;
+    let across = (quads * p.groups + 7u) / 8u;
+    let group = wid.x + wid.y * groups.x;
+    let quad = group % across * 8u + lane;
+    let first_row = group / across * 4u;
+    if (first_row >= p.rows || quad >= quads * p.groups) {
+        return;
+    }
+    let ki = p.inputs / p.groups;
+    let part = quad / quads;
+    let first = quad % quads * 4u;
+    let count = min(4u, no - first);
+    let row_count = min(4u, p.rows - first_row);
+    let outs = part * no + first;
+    // Outputs and rows past the end repeat the last one; their sums are dropped.
+    let rows = (outs + min(vec4(0u, 1u, 2u, 3u), vec4(count - 1u))) * ki;
+    let starts = (first_row + min(vec4(0u, 1u, 2u, 3u), vec4(row_count - 1u))) * p.x_stride + p.x_offset + part * ki;
+    var s0 = vec4<f32>();
+    var s1 = vec4<f32>();
+    var s2 = vec4<f32>();
+    var s3 = vec4<f32>();
+    for (var j = 0u; j + 3u < ki; j += 4u) {
+        let weights = mat4x4(w_four(rows.x + j), w_four(rows.y + j), w_four(rows.z + j), w_four(rows.w + j));
+        s0 += x_four(starts.x + j) * weights;
+        s1 += x_four(starts.y + j) * weights;
+        s2 += x_four(starts.z + j) * weights;
+        s3 += x_four(starts.w + j) * weights;
+    }
+    for (var j = ki / 4u * 4u; j < ki; j++) {
+        let weights = vec4(w[rows.x + j], w[rows.y + j], w[rows.z + j], w[rows.w + j]);
+        s0 += x[starts.x + j] * weights;
+        s1 += x[starts.y + j] * weights;
+        s2 += x[starts.z + j] * weights;
+        s3 += x[starts.w + j] * weights;
+    }
+    var sums = array<vec4<f32>, 4>(s0, s1, s2, s3);
+    for (var i = 0u; i < row_count; i++) {
+        for (var n = 0u; n < count; n++) {
+            y[(first_row + i) * p.outputs + outs + n] = sums[i][n];
         }
-        y[(first_row + n) * p.outputs + out] = sum;
     }
 }

@@ -1,4 +1,5 @@
-// Decay branch of MCSD: y = s; s = alpha * (s + x); alpha = 1 - 2^(-5 - i) for channel group i = c / (width / channels).
+// Decay branch of MCSD: y = s; s = alpha * (s + x).
+// alpha = 1 - 2^(-5 - i) for channel group i = c / (width / channels).
 // x [batch, steps, x_stride], state [batch, width], y [batch, steps, width]. One invocation a channel of a stream.
 
 struct Params {

@@ -32,9 +32,10 @@ crate::kernel! {
         write y: real [p.batch * p.steps * p.heads * p.value],
     }
     variants {
-        column => [main => grid((p.batch * p.heads * p.value).div_ceil(32))],
+        column => [column => grid((p.batch * p.heads * p.value).div_ceil(32))],
+        serial => [serial => grid((p.batch * p.heads * p.value).div_ceil(32))],
     }
-    choose(p, t): 0,
+    choose(p, t): if t.software { 1 } else { 0 },
     backward: backward,
     tolerance: Tolerance::LOOSE,
 }
