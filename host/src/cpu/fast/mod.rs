@@ -2,9 +2,14 @@
 //! A kernel that is not listed in [`FORMS`] runs its plain reference.
 
 mod lanes;
+mod loss;
 mod matmul;
+mod mixing;
 mod product;
+mod routing;
+mod rows;
 mod scan;
+mod sections;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -33,28 +38,45 @@ struct Form {
     backward: Option<FastBackward>,
 }
 
-/// `module` alone has only a forward form; `module + backward` has both.
+/// `kernel: module` has only a forward form; `kernel: module + backward` has both.
 macro_rules! forms {
-    ($($name:ident $(+ $backward:ident)?),* $(,)?) => {
+    ($($name:ident: $($module:ident)::+ $(+ $backward:ident)?),* $(,)?) => {
         &[$(Form {
             kernel: &lichen_shaders::$name::KERNEL,
             forward: |pool, params, slots| {
                 use lichen_shaders::$name::{Args, Params};
-                $name::forward(pool, &pod_read_unaligned::<Params>(params), Args::of(slots));
+                $($module)::+::forward(pool, &pod_read_unaligned::<Params>(params), Args::of(slots));
             },
-            backward: forms!(backward $name $($backward)?),
+            backward: forms!($name $($module)::+, $($backward)?),
         }),*]
     };
-    (backward $name:ident) => { None };
-    (backward $name:ident backward) => {
+    ($name:ident $($module:ident)::+,) => { None };
+    ($name:ident $($module:ident)::+, backward) => {
         Some(|pool, params, values, grads, fresh| {
             use lichen_shaders::$name::{Grads, Params, Values};
-            $name::backward(pool, &pod_read_unaligned::<Params>(params), Values::of(values), Grads::of(grads), fresh);
+            let params = pod_read_unaligned::<Params>(params);
+            $($module)::+::backward(pool, &params, Values::of(values), Grads::of(grads), fresh);
         })
     };
 }
 
-static FORMS: &[Form] = forms![matmul + backward, scan + backward];
+static FORMS: &[Form] = forms![
+    embed: loss::embed + backward,
+    rms_norm: rows::rms_norm + backward,
+    matmul: matmul + backward,
+    conv: mixing::conv + backward,
+    slope: mixing::slope + backward,
+    delta_inputs: mixing::delta_inputs + backward,
+    scan: scan + backward,
+    gate: rows::gate + backward,
+    add: rows::add + backward,
+    router: routing::router,
+    router_gate: routing::router_gate + backward,
+    section_up: sections::up + backward,
+    section_down: sections::down + backward,
+    section_sum: rows::section_sum + backward,
+    cross_entropy: loss::cross_entropy + backward,
+];
 
 fn form(kernel: &Kernel, plain: bool) -> Option<&'static Form> {
     FORMS.iter().find(|f| !plain && f.kernel.name == kernel.name)

@@ -1,0 +1,144 @@
+//! `router` and `router_gate`: scores of all sections by one product, then a short ordered list a row.
+
+use super::Fresh;
+use super::lanes::{axpy, dot, sigmoid, vector};
+use super::product::{Matrix, gemm, matvec};
+use super::share::{Scratch, collect, cut, cut_wanted, pieces};
+use crate::pool::Pool;
+use std::ops::Range;
+
+/// Rows that are worth waking a worker for.
+const ENOUGH: usize = 64;
+
+pub(super) mod router {
+    use super::*;
+    use lichen_shaders::router::{Args, Params};
+
+    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+        let (rows, sections, width) = (p.rows as usize, p.sections as usize, p.width as usize);
+        if rows <= 4 {
+            matvec(pool, a.p, width, a.r, width, a.scores, sections, rows);
+        } else {
+            let r = Matrix::new(a.r, 0, width).transposed();
+            gemm(pool, [rows, sections, width], a.scores, 0, sections, Matrix::new(a.p, 0, width), r, false);
+        }
+        let slots = (p.always + p.picks) as usize;
+        let cuts = pieces(rows, ENOUGH, pool.threads());
+        let work = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots)).collect();
+        pool.each(work, |(scores, ids): (&mut [f32], &mut [u32])| {
+            let mut best = Vec::with_capacity(p.picks as usize + 1);
+            for (scores, ids) in scores.chunks_exact_mut(sections).zip(ids.chunks_exact_mut(slots)) {
+                finish(scores, a.bias);
+                let (always, picked) = ids.split_at_mut(p.always as usize);
+                always.iter_mut().zip(0..).for_each(|(slot, id)| *slot = id);
+                pick(scores, &mut best, picked.len());
+                picked.iter_mut().zip(&best).for_each(|(slot, (_, s))| *slot = p.always + s);
+                picked.sort_unstable();
+            }
+        });
+    }
+
+    vector! {
+        /// Scores from products. NaN becomes minus infinity, so that it never wins.
+        fn finish(scores: &mut [f32], bias: &[f32]) {
+            for (score, bias) in scores.iter_mut().zip(bias) {
+                let s = sigmoid::<FMA>(*score) + bias;
+                *score = if s.is_nan() { f32::NEG_INFINITY } else { s };
+            }
+        }
+    }
+
+    /// The `count` highest scores, best first, ties by id.
+    fn pick(scores: &[f32], best: &mut Vec<(f32, u32)>, count: usize) {
+        best.clear();
+        if count == 0 {
+            return;
+        }
+        for (&score, id) in scores.iter().zip(0..) {
+            if best.len() == count {
+                if score <= best[count - 1].0 {
+                    continue;
+                }
+                best.pop();
+            }
+            let at = best.iter().rposition(|&(other, _)| score <= other).map_or(0, |i| i + 1);
+            best.insert(at, (score, id));
+        }
+    }
+}
+
+pub(super) mod router_gate {
+    use super::*;
+    use lichen_shaders::router_gate::{Args, Grads, Params, Values};
+
+    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+        let slots = (p.always + p.picks) as usize;
+        let cuts = pieces(p.rows as usize, ENOUGH, pool.threads());
+        let work = cuts.iter().cloned().zip(cut(a.gates, &cuts, slots)).collect();
+        pool.each(work, |(rows, gates)| make(*p, rows, a.p, a.r, a.ids, gates));
+    }
+
+    /// Routed section of an id.
+    #[inline(always)]
+    fn routed(p: &Params, id: u32) -> Option<usize> {
+        id.checked_sub(p.always).filter(|&s| s < p.sections).map(|s| s as usize)
+    }
+
+    vector! {
+        fn make(p: Params, rows: Range<usize>, points: &[f32], r: &[f32], ids: &[u32], gates: &mut [f32]) {
+            let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
+            for (row, gates) in rows.zip(gates.chunks_exact_mut(slots)) {
+                let point = &points[row * width..][..width];
+                for (gate, &id) in gates.iter_mut().zip(&ids[row * slots..]) {
+                    *gate = match routed(&p, id) {
+                        _ if id < p.always => 1.0,
+                        Some(s) => p.scale * sigmoid::<FMA>(dot::<FMA>(point, &r[s * width..][..width])),
+                        None => 0.0,
+                    };
+                }
+            }
+        }
+    }
+
+    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let width = p.width as usize;
+        let cuts = pieces(p.rows as usize, ENOUGH, pool.threads());
+        let size = a.r.len();
+        let mut partial = Scratch::zeros(cuts.len() * size);
+        let parts = cut_wanted(g.p, &cuts, width).into_iter().zip(partial.chunks_mut(size));
+        let work = cuts.iter().cloned().zip(parts).collect();
+        pool.each(work, |(rows, (dp, dr))| unmake(*p, rows, [a.p, a.r, g.gates], a.ids, dp, dr, fresh.at(0)));
+        if let Some(dr) = g.r {
+            if fresh.at(1) {
+                dr.fill(0.0);
+            }
+            collect(dr, &partial);
+        }
+    }
+
+    vector! {
+        fn unmake(
+            p: Params, rows: Range<usize>, reads: [&[f32]; 3], ids: &[u32], dp: Option<&mut [f32]>, dr: &mut [f32], fresh: bool,
+        ) {
+            let ([points, r, dgates], mut dp) = (reads, dp);
+            let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
+            for (i, row) in rows.enumerate() {
+                let point = &points[row * width..][..width];
+                let mut dp = dp.as_deref_mut().map(|dp| &mut dp[i * width..][..width]);
+                if let (Some(dp), true) = (dp.as_deref_mut(), fresh) {
+                    dp.fill(0.0);
+                }
+                for slot in row * slots..(row + 1) * slots {
+                    let Some(section) = routed(&p, ids[slot]) else { continue };
+                    let at = section * width..(section + 1) * width;
+                    let s = sigmoid::<FMA>(dot::<FMA>(point, &r[at.clone()]));
+                    let pull = dgates[slot] * p.scale * s * (1.0 - s);
+                    if let Some(dp) = dp.as_deref_mut() {
+                        axpy::<FMA>(pull, &r[at.clone()], dp);
+                    }
+                    axpy::<FMA>(pull, point, &mut dr[at]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! `section_up` and `section_down`: picks grouped by section, so that each section's weights are read once and
+//! multiply all rows that picked it. The rows stay where they are; register tiles find them by their starts.
+//!
+//! Nothing is added to one element by two workers: slots belong to one section, a row's input gradient to one
+//! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
+
+use super::Fresh;
+use super::lanes::{axpy, dot, vector};
+use super::product::{Rows, dots, outer, times, transpose};
+use super::share::{Scatter, Scratch, cut, pieces};
+use crate::pool::Pool;
+use std::ops::Range;
+
+/// Below this many rows a section's weights are not worth transposing for the tiles.
+const FEW: usize = 8;
+/// Rows of one piece of work, so that the shared section, which all rows pick, is shared among the workers.
+const PIECE: usize = 256;
+
+/// What both kernels' params say.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    picks: usize,
+    width: usize,
+    neurons: usize,
+    stride: usize,
+    first: usize,
+    per_chunk: usize,
+    /// Slabs that each chunk really holds; the last one may be short.
+    held: [usize; 4],
+    sections: usize,
+}
+macro_rules! shape {
+    ($p:expr) => {
+        Shape {
+            rows: $p.rows as usize,
+            picks: $p.picks as usize,
+            width: $p.width as usize,
+            neurons: $p.neurons as usize,
+            stride: $p.stride as usize,
+            first: $p.first as usize,
+            per_chunk: $p.per_chunk as usize,
+            held: [$p.c0, $p.c1, $p.c2, $p.c3].map(|len| match len.checked_sub(2 * $p.neurons * $p.width) {
+                Some(rest) => (rest / $p.stride + 1).min($p.per_chunk) as usize,
+                None => 0,
+            }),
+            sections: ($p.chunks.min(4) * $p.per_chunk) as usize,
+        }
+    };
+}
+
+impl Shape {
+    fn holds(&self, section: usize) -> bool {
+        section < self.sections && section % self.per_chunk < self.held[section / self.per_chunk]
+    }
+    /// A picked id's section within this window.
+    fn section(&self, id: u32) -> Option<usize> {
+        (id as usize).checked_sub(self.first).filter(|&s| self.holds(s))
+    }
+    /// A section's up or down rows.
+    fn block<'a>(&self, chunks: [&'a [f32]; 4], section: usize, down: bool) -> &'a [f32] {
+        let size = self.neurons * self.width;
+        let at = section % self.per_chunk * self.stride + if down { size } else { 0 };
+        &chunks[section / self.per_chunk][at..at + size]
+    }
+    /// Up or down gradients of every section, left out where nobody wants them.
+    fn gradients<'a>(
+        &self,
+        mut chunks: [Option<&'a mut [f32]>; 4],
+        down: bool,
+        fresh: Fresh,
+    ) -> Vec<Option<&'a mut [f32]>> {
+        for (i, chunk) in chunks.iter_mut().enumerate() {
+            // Chunk 0 is the third binding of both kernels.
+            if let (Some(chunk), true) = (chunk, fresh.at(2 + i)) {
+                chunk.fill(0.0);
+            }
+        }
+        let size = self.neurons * self.width;
+        let mut all = Vec::with_capacity(self.sections);
+        for (chunk, held) in chunks.into_iter().zip(self.held).take(self.sections / self.per_chunk) {
+            let whole = all.len() + self.per_chunk;
+            if let Some(chunk) = chunk {
+                all.extend(chunk.chunks_mut(self.stride).take(held).map(|slab| {
+                    let (up, rest) = slab.split_at_mut(size);
+                    Some(if down { &mut rest[..size] } else { up })
+                }));
+            }
+            all.resize_with(whole, || None);
+        }
+        all
+    }
+}
+
+/// Slots by section.
+struct Plan {
+    /// Ends of each section's slots: section s has `slots[bounds[s]..bounds[s + 1]]`.
+    bounds: Vec<usize>,
+    /// `row * picks + pick`, ascending within a section.
+    slots: Vec<usize>,
+}
+impl Plan {
+    /// Groups the picks of some rows: a counting sort.
+    fn new(s: &Shape, ids: &[u32], rows: Range<usize>) -> Self {
+        let picks = rows.start * s.picks..rows.end * s.picks;
+        let mut bounds = vec![0; s.sections + 2];
+        let found = || picks.clone().filter_map(|slot| Some((slot, s.section(ids[slot])?)));
+        found().for_each(|(_, section)| bounds[section + 2] += 1);
+        (1..bounds.len()).for_each(|i| bounds[i] += bounds[i - 1]);
+        let mut slots = vec![0; *bounds.last().unwrap_or(&0)];
+        for (slot, section) in found() {
+            slots[bounds[section + 1]] = slot;
+            bounds[section + 1] += 1;
+        }
+        bounds.pop();
+        Self { bounds, slots }
+    }
+    fn of(&self, section: usize) -> &[usize] {
+        &self.slots[self.bounds[section]..self.bounds[section + 1]]
+    }
+    /// Every section with picks, in pieces of at most [`PIECE`] slots, the largest first.
+    fn work(&self) -> Vec<(usize, &[usize])> {
+        let mut all: Vec<_> =
+            (0..self.bounds.len() - 1).flat_map(|s| self.of(s).chunks(PIECE).map(move |part| (s, part))).collect();
+        all.sort_by_key(|(s, part)| (std::cmp::Reverse(part.len()), *s));
+        all
+    }
+}
+
+/// Starts of rows of `width`: one for each slot, or for each slot's row.
+fn starts(slots: &[usize], picks: usize, width: usize) -> Vec<usize> {
+    slots.iter().map(|slot| slot / picks * width).collect()
+}
+
+pub(super) mod up {
+    use super::*;
+    use lichen_shaders::section_up::{Args, Grads, Params, Values};
+
+    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+        let s = shape!(p);
+        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+        let h = Scatter::new(a.h);
+        if s.rows < 3 {
+            return pool.each(pieces(s.rows * s.picks, few(pool, &s), pool.threads()), |range| {
+                for slot in range {
+                    if let Some(section) = s.section(a.ids[slot]) {
+                        let z = &a.z[slot / s.picks * s.width..][..s.width];
+                        // SAFETY: every slot is visited once.
+                        let h = unsafe { h.row(slot * s.neurons, s.neurons) };
+                        row(z, s.block(chunks, section, false), h);
+                    }
+                }
+            });
+        }
+        let plan = Plan::new(&s, a.ids, 0..s.rows);
+        pool.each(plan.work(), |(section, slots)| {
+            let w = s.block(chunks, section, false);
+            let to = starts(slots, 1, s.neurons);
+            if slots.len() < FEW {
+                for (&slot, &to) in slots.iter().zip(&to) {
+                    // SAFETY: every slot is in one piece of work.
+                    let h = unsafe { h.row(to, s.neurons) };
+                    row(&a.z[slot / s.picks * s.width..][..s.width], w, h);
+                }
+                return;
+            }
+            let mut turned = Scratch::new(w.len());
+            transpose(w, s.neurons, s.width, &mut turned);
+            let from = starts(slots, s.picks, s.width);
+            times(Rows { data: a.z, starts: &from }, s.width, &turned, s.neurons, h, &to, false);
+            for to in to {
+                // SAFETY: every slot is in one piece of work.
+                square(unsafe { h.row(to, s.neurons) });
+            }
+        });
+    }
+
+    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let s = shape!(p);
+        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+        let plan = Plan::new(&s, a.ids, 0..s.rows);
+        let mut da = Scratch::new(a.h.len());
+        let cuts = pieces(s.rows, 16, pool.threads());
+        let widths = s.picks * s.neurons;
+        let work = cuts.iter().cloned().zip(cut(&mut da, &cuts, widths)).collect();
+        pool.each(work, |(rows, da): (Range<usize>, &mut [f32])| {
+            let range = rows.start * widths..rows.end * widths;
+            unsquare(&a.h[range.clone()], &g.h[range], da);
+        });
+        if let Some(dz) = g.z {
+            let work = cuts.iter().cloned().zip(cut(dz, &cuts, s.width)).collect();
+            pool.each(work, |(rows, dz): (Range<usize>, &mut [f32])| {
+                if fresh.at(0) {
+                    dz.fill(0.0);
+                }
+                let plan = Plan::new(&s, a.ids, rows.clone());
+                let dz = Scatter::new(dz);
+                for section in (0..s.sections).filter(|&section| !plan.of(section).is_empty()) {
+                    let slots = plan.of(section);
+                    let from = starts(slots, 1, s.neurons);
+                    let to: Vec<usize> = slots.iter().map(|slot| (slot / s.picks - rows.start) * s.width).collect();
+                    let w = s.block(chunks, section, false);
+                    times(Rows { data: &da, starts: &from }, s.neurons, w, s.width, dz, &to, true);
+                }
+            });
+        }
+        let gradients = s.gradients([g.chunk0, g.chunk1, g.chunk2, g.chunk3], false, fresh);
+        weights(pool, &s, &plan, gradients, &da, a.z, s.width, s.picks);
+    }
+}
+
+pub(super) mod down {
+    use super::*;
+    use lichen_shaders::section_down::{Args, Grads, Params, Values};
+
+    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+        let s = shape!(p);
+        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+        let out = Scatter::new(a.slots);
+        if s.rows < 3 {
+            return pool.each(pieces(s.rows * s.picks, few(pool, &s), pool.threads()), |range| {
+                for slot in range {
+                    if let Some(section) = s.section(a.ids[slot]) {
+                        let h = &a.h[slot * s.neurons..][..s.neurons];
+                        // SAFETY: every slot is visited once.
+                        let y = unsafe { out.row(slot * s.width, s.width) };
+                        combine(h, s.block(chunks, section, true), y);
+                    }
+                }
+            });
+        }
+        let plan = Plan::new(&s, a.ids, 0..s.rows);
+        pool.each(plan.work(), |(section, slots)| {
+            let (from, to) = (starts(slots, 1, s.neurons), starts(slots, 1, s.width));
+            let w = s.block(chunks, section, true);
+            times(Rows { data: a.h, starts: &from }, s.neurons, w, s.width, out, &to, false);
+        });
+    }
+
+    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let s = shape!(p);
+        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+        let plan = Plan::new(&s, a.ids, 0..s.rows);
+        if let Some(dh) = g.h {
+            if fresh.at(0) && plan.slots.len() < s.rows * s.picks {
+                dh.fill(0.0);
+            }
+            let dh = Scatter::new(dh);
+            pool.each(plan.work(), |(section, slots)| {
+                let w = s.block(chunks, section, true);
+                let mut turned = Scratch::new(w.len());
+                transpose(w, s.neurons, s.width, &mut turned);
+                let (from, to) = (starts(slots, 1, s.width), starts(slots, 1, s.neurons));
+                times(Rows { data: g.slots, starts: &from }, s.width, &turned, s.neurons, dh, &to, !fresh.at(0));
+            });
+        }
+        let gradients = s.gradients([g.chunk0, g.chunk1, g.chunk2, g.chunk3], true, fresh);
+        weights(pool, &s, &plan, gradients, a.h, g.slots, s.width, 1);
+    }
+}
+
+/// Adds `sum over a section's slots of a^T b` to its gradient: a is a row of neurons for each slot, b a row of
+/// `width` for every `per` slots. A section with many rows is cut by neurons.
+fn weights(
+    pool: &Pool,
+    s: &Shape,
+    plan: &Plan,
+    gradients: Vec<Option<&mut [f32]>>,
+    a: &[f32],
+    b: &[f32],
+    width: usize,
+    per: usize,
+) {
+    let share = plan.slots.len().div_ceil(4 * pool.threads()).max(1);
+    let mut work = Vec::new();
+    for (section, gradient) in gradients.into_iter().enumerate() {
+        let (Some(gradient), slots) = (gradient, plan.of(section)) else { continue };
+        if !slots.is_empty() {
+            // One cut for each share of all slots that the section has.
+            let cuts = pieces(s.neurons, 12, slots.len().div_ceil(share));
+            work.extend(cut(gradient, &cuts, width).into_iter().zip(cuts).map(|(g, cut)| (slots, cut, g)));
+        }
+    }
+    work.sort_by_key(|(slots, neurons, _)| std::cmp::Reverse(slots.len() * neurons.len()));
+    pool.each(work, |(slots, neurons, gradient)| {
+        let from: Vec<usize> = slots.iter().map(|slot| slot * s.neurons + neurons.start).collect();
+        let to = starts(slots, per, width);
+        outer(gradient, Rows { data: a, starts: &from }, neurons.len(), Rows { data: b, starts: &to }, width);
+    });
+}
+
+/// Slots that are worth waking a worker for.
+fn few(pool: &Pool, s: &Shape) -> usize {
+    if pool.threads() == 1 { usize::MAX } else { (1usize << 16).div_ceil(s.neurons * s.width) }
+}
+
+vector! {
+    /// `h = relu(W z)^2` of one row.
+    fn row(z: &[f32], w: &[f32], h: &mut [f32]) {
+        let width = z.len();
+        for (h, w) in h.chunks_mut(4).zip(w.chunks(4 * width)) {
+            if h.len() == 4 {
+                h.copy_from_slice(&dots::<FMA>(z, w));
+            } else {
+                h.iter_mut().zip(w.chunks(width)).for_each(|(h, w)| *h = dot::<FMA>(z, w));
+            }
+            h.iter_mut().for_each(|h| *h = h.max(0.0) * h.max(0.0));
+        }
+    }
+}
+
+vector! {
+    /// `h = relu(h)^2` in place.
+    fn square(h: &mut [f32]) {
+        for h in h {
+            let x = if *h > 0.0 { *h } else { 0.0 };
+            *h = x * x;
+        }
+    }
+}
+
+vector! {
+    /// Gradient before the square: `2 sqrt(h) dh`.
+    fn unsquare(h: &[f32], dh: &[f32], da: &mut [f32]) {
+        for ((&h, &dh), da) in h.iter().zip(dh).zip(da) {
+            *da = 2.0 * h.sqrt() * dh;
+        }
+    }
+}
+
+vector! {
+    /// `y = sum over e of h[e] down[e]`; suppressed neurons are skipped with their rows.
+    fn combine(h: &[f32], down: &[f32], y: &mut [f32]) {
+        y.fill(0.0);
+        let width = y.len();
+        for (&h, row) in h.iter().zip(down.chunks_exact(width)) {
+            if h != 0.0 {
+                axpy::<FMA>(h, row, y);
+            }
+        }
+    }
+}
