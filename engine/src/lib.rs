@@ -4,13 +4,20 @@
 //! The engine is deaf and blind: no files, clock, threads or printing. Bytes, seeds and time come in, values
 //! go out.
 
+pub mod checkpoint;
 pub mod config;
 mod error;
 pub mod graph;
-pub mod weights;
+mod header;
+mod init;
+pub mod sampler;
 pub mod tokenizer;
+pub mod weights;
 
+pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;
-pub use tokenizer::{SPECIALS, Tokenizer, Utf8Stream};
+pub use header::{Header, Storage};
 pub use lichen_host::{Choice, Device, HostError};
+pub use sampler::Sampler;
+pub use tokenizer::{SPECIALS, Tokenizer, Utf8Stream};
