@@ -67,6 +67,11 @@ fn main(
     }
 }
 
+fn four(first: u32, i: u32, end: u32) -> vec4<f32> {
+    let at = first + min(vec4<u32>(i, i + 1u, i + 2u, i + 3u), vec4<u32>(end));
+    return vec4<f32>(logits[at.x], logits[at.y], logits[at.z], logits[at.w]);
+}
+
 @compute @workgroup_size(8)
 fn serial(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -81,18 +86,20 @@ fn serial(
         loss[row] = 0.0;
         return;
     }
-    var top = logits[row * p.classes];
-    for (var i = 1u; i < p.classes; i++) {
-        top = max(top, logits[row * p.classes + i]);
+    // Four at a time: fewer rounds, and four sums lose fewer digits than one. Past the end the last logit repeats,
+    // which changes no maximum and is masked out of the sums.
+    let first = row * p.classes;
+    let end = p.classes - 1u;
+    var tops = vec4<f32>(logits[first]);
+    for (var i = 0u; i < p.classes; i += 4u) {
+        tops = max(tops, four(first, i, end));
     }
-    // Two levels of sums, because a plain sum of many small terms loses digits.
-    var sum = 0.0;
-    for (var base = 0u; base < p.classes; base += 256u) {
-        var part = 0.0;
-        for (var i = base; i < min(base + 256u, p.classes); i++) {
-            part += exp(logits[row * p.classes + i] - top);
-        }
-        sum += part;
+    let top = max(max(tops.x, tops.y), max(tops.z, tops.w));
+    var sums = vec4<f32>(0.0);
+    for (var i = 0u; i < p.classes; i += 4u) {
+        let inside = vec4<u32>(i, i + 1u, i + 2u, i + 3u) <= vec4<u32>(end);
+        sums += select(vec4<f32>(0.0), exp(four(first, i, end) - top), inside);
     }
+    let sum = (sums.x + sums.y) + (sums.z + sums.w);
     loss[row] = loss_of(row, top, sum);
 }

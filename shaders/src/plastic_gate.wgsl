@@ -2,7 +2,7 @@
 //!use order
 // Gate of the plastic pool: open_s = max(0, tanh(24 (max over keys of cos(key, u) - theta_s))), the most open ones.
 // u [rows, dim], key [sections, keys, dim], theta [sections], ids and open [rows, picks].
-// main: one workgroup a row, picks up to 64. serial: one invocation a row, no barrier.
+// One workgroup a row, picks up to 64.
 
 struct Params {
     rows: u32,
@@ -46,10 +46,6 @@ fn margin_of(row: u32, section: u32) -> f32 {
     }
     let margin = closest - theta[section];
     return select(-1.0, margin, !is_nan(margin) && margin > 0.0);
-}
-
-fn openness(margin: f32) -> f32 {
-    return tanh_safe(24.0 * margin);
 }
 
 // How many of the first `count` of the pool go before `c`.
@@ -110,53 +106,5 @@ fn main(
         place += u32(pool[i].x != 0u && pool[i].y < mine.y);
     }
     ids[row * p.picks + place] = mine.y;
-    open[row * p.picks + place] = openness(order_value(mine.x));
-}
-
-// The outputs of the row serve as the list of the best sections, so that any number of picks fits.
-@compute @workgroup_size(1)
-fn serial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let row = wid.x + wid.y * groups.x;
-    if (row >= p.rows || p.picks == 0u) {
-        return;
-    }
-    let first = row * p.picks;
-    var held = 0u;
-    for (var s = 0u; s < p.sections; s++) {
-        let margin = margin_of(row, s);
-        if (margin <= 0.0 || (held == p.picks && open[first + held - 1u] >= margin)) {
-            continue;
-        }
-        var j = min(held, p.picks - 1u);
-        while (j > 0u) {
-            if (open[first + j - 1u] >= margin) {
-                break;
-            }
-            open[first + j] = open[first + j - 1u];
-            ids[first + j] = ids[first + j - 1u];
-            j--;
-        }
-        open[first + j] = margin;
-        ids[first + j] = s;
-        held = min(held + 1u, p.picks);
-    }
-    for (var i = 0u; i < held; i++) {
-        let id = ids[first + i];
-        let value = openness(open[first + i]);
-        var j = i;
-        while (j > 0u) {
-            if (ids[first + j - 1u] < id) {
-                break;
-            }
-            open[first + j] = open[first + j - 1u];
-            ids[first + j] = ids[first + j - 1u];
-            j--;
-        }
-        open[first + j] = value;
-        ids[first + j] = id;
-    }
-    for (var i = held; i < p.picks; i++) {
-        ids[first + i] = 0xFFFFFFFFu;
-        open[first + i] = 0.0;
-    }
+    open[row * p.picks + place] = tanh_safe(24.0 * order_value(mine.x));
 }

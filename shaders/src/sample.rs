@@ -229,7 +229,13 @@ fn cases(c: &mut Cases<Params>) {
     set(c.add("real", of(32000)), 0.7, 40, 0.95, 1.1, 64, 12)
         .ids("control", start)
         .ids("history", |r, _| r.below(32000) as u32);
-    set(c.add("flat", of(40000)), 5.0, 256, 0.9, 1.1, 256, 13)
+    // Flat enough to draw from far down the list.
+    set(c.add("flat", of(32000)), 5.0, 256, 0.9, 1.1, 256, 13)
         .ids("control", start)
-        .ids("history", |r, _| r.below(40000) as u32);
+        .ids("history", |r, _| r.below(32000) as u32);
+    // Ids that differ by a power of two must not be taken for each other: the recent ones are the lower half's best.
+    set(c.add("wide", of(70000)), 0.0, 0, 1.0, 2.0, 20, 14)
+        .reals("logits", |r, i| if matches!(i, 900 | 66436) { 8.0 } else { r.uniform() * 7.0 })
+        .ids("control", start)
+        .ids("history", |_, _| 900);
 }

@@ -2,7 +2,7 @@
 //!use random
 // Sampling of the next token: penalty, top k, top p, draw, and the books of a decoding loop.
 // logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1], out [capacity].
-// main: one workgroup; the top k by a radix search for the last of them. serial: one invocation, one sorted list.
+// main: one workgroup; the top k by a radix search for the last of them. serial: one invocation and a heap.
 
 struct Params {
     vocab: u32,
@@ -28,8 +28,8 @@ var<workgroup> bins: array<atomic<u32>, 256>;
 // Chosen bin, candidates still needed inside it, and whether it holds exactly those.
 var<workgroup> choice: vec3<u32>;
 var<workgroup> running: u32;
-// One bit for each id modulo 32768 that the penalty may concern.
-var<workgroup> marks: array<atomic<u32>, 1024>;
+// One bit for each id modulo 65536 that the penalty may concern.
+var<workgroup> marks: array<atomic<u32>, 2048>;
 
 fn is_running() -> bool {
     return control[0] != 0u && control[2] < p.capacity && p.vocab > 0u;
@@ -44,14 +44,17 @@ fn look_back() -> u32 {
 }
 
 fn mark(back: u32) {
-    let id = history[(control[1] - 1u - back) % 256u] % 32768u;
+    let id = history[(control[1] - 1u - back) % 256u] % 65536u;
     atomicOr(&marks[id / 32u], 1u << (id % 32u));
 }
 
-// Marks are shared by ids that are equal modulo 32768: this is the exact answer.
+// Marks are shared by ids that are equal modulo 65536: this is the exact answer.
 fn is_recent(id: u32, recent: u32) -> bool {
-    if (((atomicLoad(&marks[id % 32768u / 32u]) >> (id % 32u)) & 1u) == 0u) {
+    if (((atomicLoad(&marks[id % 65536u / 32u]) >> (id % 32u)) & 1u) == 0u) {
         return false;
+    }
+    if (p.vocab <= 65536u) {
+        return true;
     }
     for (var back = 0u; back < recent; back++) {
         if (history[(control[1] - 1u - back) % 256u] == id) {
@@ -217,14 +220,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         }
     }
 
-    // The prefix with zeros below is now a floor that exactly k candidates reach.
+    // The prefix with zeros below, or the first floor where that is higher: exactly k candidates reach it.
+    var last = vec2<u32>(prefix.x, ~prefix.y);
+    if (goes_before(lowest, last)) {
+        last = lowest;
+    }
     for (var i = lane; i < p.vocab; i += 256u) {
         let c = candidate(i, recent);
-        if (!goes_before(vec2<u32>(prefix.x, ~prefix.y), c)) {
-            let place = atomicAdd(&found_count, 1u);
-            if (place < 256u) {
-                found[place] = c;
-            }
+        if (!goes_before(last, c)) {
+            found[atomicAdd(&found_count, 1u)] = c;
         }
     }
     workgroupBarrier();
@@ -242,6 +246,45 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
+// Key of an id, or 0, which is below every key, past the last one.
+fn key_of(id: u32, recent: u32) -> u32 {
+    if (id >= p.vocab) {
+        return 0u;
+    }
+    return candidate(id, recent).x;
+}
+
+// Puts `c` into the heap of the first `held` of `top` in place of its root, the last of them in order.
+fn sink(c: vec2<u32>, held: u32) {
+    var place = 0u;
+    for (var child = 1u; child < held; child = 2u * place + 1u) {
+        if (child + 1u < held && goes_before(top[child], top[child + 1u])) {
+            child++;
+        }
+        if (!goes_before(c, top[child])) {
+            break;
+        }
+        top[place] = top[child];
+        place = child;
+    }
+    top[place] = c;
+}
+
+// Adds `c` to the heap of the first `held`.
+fn rise(c: vec2<u32>, held: u32) {
+    var place = held;
+    while (place > 0u) {
+        let parent = (place - 1u) / 2u;
+        if (!goes_before(top[parent], c)) {
+            break;
+        }
+        top[place] = top[parent];
+        place = parent;
+    }
+    top[place] = c;
+}
+
+// Few, wide steps: some software adapters cut an invocation off after 65535 rounds of its loops, all added up.
 @compute @workgroup_size(1)
 fn serial() {
     if (!is_running()) {
@@ -254,29 +297,33 @@ fn serial() {
     let greedy = !(bitcast<f32>(settings[0]) > 0.0);
     let count = select(candidate_count(), 1u, greedy);
     var held = 0u;
-    for (var i = 0u; i < p.vocab; i++) {
-        let c = candidate(i, recent);
-        // Ids come in ascending order, so that an equal key never moves up.
-        if (held == count) {
-            if (c.x <= top[held - 1u].x) {
-                continue;
-            }
-        } else {
-            held++;
+    for (var i = 0u; i < p.vocab; i += 8u) {
+        let a = vec4<u32>(key_of(i, recent), key_of(i + 1u, recent), key_of(i + 2u, recent), key_of(i + 3u, recent));
+        let b = vec4<u32>(key_of(i + 4u, recent), key_of(i + 5u, recent), key_of(i + 6u, recent), key_of(i + 7u, recent));
+        let high = max(a, b);
+        // Ids come in ascending order, so that a key equal to the root's never gets in.
+        if (held == count && max(max(high.x, high.y), max(high.z, high.w)) <= top[0].x) {
+            continue;
         }
-        var place = held - 1u;
-        while (place > 0u) {
-            if (top[place - 1u].x >= c.x) {
-                break;
+        for (var j = 0u; j < min(8u, p.vocab - i); j++) {
+            let c = vec2<u32>(select(b[j % 4u], a[j % 4u], j < 4u), i + j);
+            if (held < count) {
+                rise(c, held);
+                held++;
+            } else if (goes_before(c, top[0])) {
+                sink(c, held);
             }
-            top[place] = top[place - 1u];
-            place--;
         }
-        top[place] = c;
     }
     if (greedy) {
         finish(top[0].y);
         return;
+    }
+    // The root is the last in order: taking it out to the end, again and again, leaves the best first.
+    for (var left = count - 1u; left > 0u; left--) {
+        let c = top[left];
+        top[left] = top[0];
+        sink(c, left);
     }
     for (var i = 0u; i < count; i++) {
         weight[i] = weight_of(top[i].x);
