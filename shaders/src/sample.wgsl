@@ -2,7 +2,7 @@
 //!use random
 // Sampling of the next token: penalty, top k, top p, draw, and the books of a decoding loop.
 // logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1], out [capacity].
-// main: one workgroup; the top k by a radix search for the last of them. serial: one invocation and a heap.
+// One workgroup; the top k by a radix search for the last of them.
 
 struct Params {
     vocab: u32,
@@ -48,13 +48,9 @@ fn mark(back: u32) {
     atomicOr(&marks[id / 32u], 1u << (id % 32u));
 }
 
-fn is_marked(id: u32) -> bool {
-    return ((atomicLoad(&marks[id % 65536u / 32u]) >> (id % 32u)) & 1u) == 1u;
-}
-
 // Marks are shared by ids that are equal modulo 65536: this is the exact answer.
 fn is_recent(id: u32, recent: u32) -> bool {
-    if (!is_marked(id)) {
+    if (((atomicLoad(&marks[id % 65536u / 32u]) >> (id % 32u)) & 1u) == 0u) {
         return false;
     }
     if (p.vocab <= 65536u) {
@@ -248,98 +244,4 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (lane == 0u) {
         finish(draw(count));
     }
-}
-
-// Whether an id may get into a list that keys up to `floor` do not enter; recent ones may, whatever their logit.
-fn may_enter(id: u32, floor: u32) -> bool {
-    if (id >= p.vocab) {
-        return false;
-    }
-    return is_marked(id) || order_key(logits[id]) > floor;
-}
-
-// One bit for each of four ids.
-fn may_enter_four(id: u32, floor: u32) -> u32 {
-    return u32(may_enter(id, floor))
-        | (u32(may_enter(id + 1u, floor)) << 1u)
-        | (u32(may_enter(id + 2u, floor)) << 2u)
-        | (u32(may_enter(id + 3u, floor)) << 3u);
-}
-
-// Puts `c` into the heap of the first `held` of `top` in place of its root, the last of them in order.
-fn sink(c: vec2<u32>, held: u32) {
-    var place = 0u;
-    for (var child = 1u; child < held; child = 2u * place + 1u) {
-        if (child + 1u < held && goes_before(top[child], top[child + 1u])) {
-            child++;
-        }
-        if (!goes_before(c, top[child])) {
-            break;
-        }
-        top[place] = top[child];
-        place = child;
-    }
-    top[place] = c;
-}
-
-// Adds `c` to the heap of the first `held`.
-fn rise(c: vec2<u32>, held: u32) {
-    var place = held;
-    while (place > 0u) {
-        let parent = (place - 1u) / 2u;
-        if (!goes_before(top[parent], c)) {
-            break;
-        }
-        top[place] = top[parent];
-        place = parent;
-    }
-    top[place] = c;
-}
-
-// Few and wide steps, and loops inside others only where they are rare: some software adapters cut an invocation
-// off after 65535 rounds of its loops, all added up, a loop that is passed by counting as one.
-@compute @workgroup_size(1)
-fn serial() {
-    if (!is_running()) {
-        return;
-    }
-    let recent = look_back();
-    for (var back = 0u; back < recent; back++) {
-        mark(back);
-    }
-    let greedy = !(bitcast<f32>(settings[0]) > 0.0);
-    let count = select(candidate_count(), 1u, greedy);
-    var held = 0u;
-    for (var base = 0u; base < p.vocab; base += 32u) {
-        // Ids come in ascending order, so that a key equal to the root's never gets in.
-        let floor = select(0u, top[0].x, held == count);
-        var entering = 0u;
-        for (var j = 0u; j < 32u; j += 8u) {
-            entering |= (may_enter_four(base + j, floor) | (may_enter_four(base + j + 4u, floor) << 4u)) << j;
-        }
-        while (entering != 0u) {
-            let c = candidate(base + firstTrailingBit(entering), recent);
-            entering &= entering - 1u;
-            if (held < count) {
-                rise(c, held);
-                held++;
-            } else if (goes_before(c, top[0])) {
-                sink(c, held);
-            }
-        }
-    }
-    if (greedy) {
-        finish(top[0].y);
-        return;
-    }
-    // The root is the last in order: taking it out to the end, again and again, leaves the best first.
-    for (var left = count - 1u; left > 0u; left--) {
-        let c = top[left];
-        top[left] = top[0];
-        sink(c, left);
-    }
-    for (var i = 0u; i < count; i++) {
-        weight[i] = weight_of(top[i].x);
-    }
-    finish(draw(count));
 }
