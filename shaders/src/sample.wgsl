@@ -48,9 +48,13 @@ fn mark(back: u32) {
     atomicOr(&marks[id / 32u], 1u << (id % 32u));
 }
 
+fn is_marked(id: u32) -> bool {
+    return ((atomicLoad(&marks[id % 65536u / 32u]) >> (id % 32u)) & 1u) == 1u;
+}
+
 // Marks are shared by ids that are equal modulo 65536: this is the exact answer.
 fn is_recent(id: u32, recent: u32) -> bool {
-    if (((atomicLoad(&marks[id % 65536u / 32u]) >> (id % 32u)) & 1u) == 0u) {
+    if (!is_marked(id)) {
         return false;
     }
     if (p.vocab <= 65536u) {
@@ -246,12 +250,20 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
 }
 
-// Key of an id, or 0, which is below every key, past the last one.
-fn key_of(id: u32, recent: u32) -> u32 {
+// Whether an id may get into a list that keys up to `floor` do not enter; recent ones may, whatever their logit.
+fn may_enter(id: u32, floor: u32) -> bool {
     if (id >= p.vocab) {
-        return 0u;
+        return false;
     }
-    return candidate(id, recent).x;
+    return is_marked(id) || order_key(logits[id]) > floor;
+}
+
+// One bit for each of four ids.
+fn may_enter_four(id: u32, floor: u32) -> u32 {
+    return u32(may_enter(id, floor))
+        | (u32(may_enter(id + 1u, floor)) << 1u)
+        | (u32(may_enter(id + 2u, floor)) << 2u)
+        | (u32(may_enter(id + 3u, floor)) << 3u);
 }
 
 // Puts `c` into the heap of the first `held` of `top` in place of its root, the last of them in order.
@@ -284,7 +296,8 @@ fn rise(c: vec2<u32>, held: u32) {
     top[place] = c;
 }
 
-// Few, wide steps: some software adapters cut an invocation off after 65535 rounds of its loops, all added up.
+// Few and wide steps, and loops inside others only where they are rare: some software adapters cut an invocation
+// off after 65535 rounds of its loops, all added up, a loop that is passed by counting as one.
 @compute @workgroup_size(1)
 fn serial() {
     if (!is_running()) {
@@ -297,16 +310,16 @@ fn serial() {
     let greedy = !(bitcast<f32>(settings[0]) > 0.0);
     let count = select(candidate_count(), 1u, greedy);
     var held = 0u;
-    for (var i = 0u; i < p.vocab; i += 8u) {
-        let a = vec4<u32>(key_of(i, recent), key_of(i + 1u, recent), key_of(i + 2u, recent), key_of(i + 3u, recent));
-        let b = vec4<u32>(key_of(i + 4u, recent), key_of(i + 5u, recent), key_of(i + 6u, recent), key_of(i + 7u, recent));
-        let high = max(a, b);
+    for (var base = 0u; base < p.vocab; base += 32u) {
         // Ids come in ascending order, so that a key equal to the root's never gets in.
-        if (held == count && max(max(high.x, high.y), max(high.z, high.w)) <= top[0].x) {
-            continue;
+        let floor = select(0u, top[0].x, held == count);
+        var entering = 0u;
+        for (var j = 0u; j < 32u; j += 8u) {
+            entering |= (may_enter_four(base + j, floor) | (may_enter_four(base + j + 4u, floor) << 4u)) << j;
         }
-        for (var j = 0u; j < min(8u, p.vocab - i); j++) {
-            let c = vec2<u32>(select(b[j % 4u], a[j % 4u], j < 4u), i + j);
+        while (entering != 0u) {
+            let c = candidate(base + firstTrailingBit(entering), recent);
+            entering &= entering - 1u;
             if (held < count) {
                 rise(c, held);
                 held++;
