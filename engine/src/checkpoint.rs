@@ -13,6 +13,9 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
 
+#[cfg(test)]
+mod tests;
+
 /// Elements that are encoded at once when a tensor without sections is written.
 const PIECE: usize = 1 << 16;
 
@@ -137,7 +140,7 @@ fn row_len(spec: &TensorSpec) -> usize {
 
 /// Hashes stand before the weights, so every row is made twice: once to hash it and once to write it.
 fn write(
-    mut header: Header,
+    header: Header,
     mut rows: impl FnMut(&TensorSpec, usize, &mut [f32]) -> Result<(), Error>,
     out: &mut impl Write,
 ) -> Result<Header, Error> {

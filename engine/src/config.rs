@@ -125,7 +125,19 @@ impl Config {
     }
     /// The design's `small`: 36M weights, 4.8M active.
     pub fn small() -> Self {
-        Self { vocab: 4096, width: 256, layers: 8, heads: 2, key: 32, value: 64, rank: 32, sections: 128, picks: 8, shared: 128, ..Self::nano() }
+        Self {
+            vocab: 4096,
+            width: 256,
+            layers: 8,
+            heads: 2,
+            key: 32,
+            value: 64,
+            rank: 32,
+            sections: 128,
+            picks: 8,
+            shared: 128,
+            ..Self::nano()
+        }
     }
     /// The design's `bench160`: 156M weights, 33M active, the size of common small Transformers.
     pub fn bench160() -> Self {
@@ -181,7 +193,9 @@ impl Config {
 
     /// Checks every size; all later arithmetic on them stays far from overflow.
     pub fn validate(&self) -> Result<(), Error> {
-        let bad = |field: &'static str, got: usize, rule: &str| Err(Error::Config { field, got: got.to_string(), rule: rule.to_string() });
+        let bad = |field: &'static str, got: usize, rule: &str| {
+            Err(Error::Config { field, got: got.to_string(), rule: rule.to_string() })
+        };
         let within = |field: &'static str, got: usize, low: usize, high: usize| match (low..=high).contains(&got) {
             true => Ok(()),
             false => bad(field, got, &format!("must be from {low} to {high}")),
@@ -205,7 +219,11 @@ impl Config {
             return bad("shared", self.shared, &format!("must be a multiple of neurons ({})", self.neurons));
         }
         if self.picks > self.sections || (self.sections > 0) != (self.picks > 0) {
-            return bad("picks", self.picks, &format!("must be from 1 to sections ({}), or both 0 for a dense model", self.sections));
+            return bad(
+                "picks",
+                self.picks,
+                &format!("must be from 1 to sections ({}), or both 0 for a dense model", self.sections),
+            );
         }
         if self.rank % 4 != 0 || self.route % 4 != 0 {
             return bad("rank", self.rank, "rank and route must be multiples of 4");
@@ -307,7 +325,11 @@ impl Config {
                 add(format!("layers.{i}.route.bias"), &[c.sections], Init::Constant(0.0));
             }
             // relu(.)^2 of a unit normal has mean 1/2 and mean square 3/2.
-            add(format!("layers.{i}.sections"), &[c.all_sections(), c.stride()], Init::Sections(fan(d), 0.5 * fan(c.neurons) / depth));
+            add(
+                format!("layers.{i}.sections"),
+                &[c.all_sections(), c.stride()],
+                Init::Sections(fan(d), 0.5 * fan(c.neurons) / depth),
+            );
         }
         add("norm".into(), &[d], Init::Constant(1.0));
         all

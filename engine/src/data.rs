@@ -34,7 +34,9 @@ impl Dataset {
     /// Encodes documents one after the other.
     pub fn new(tokenizer: &Tokenizer, documents: impl IntoIterator<Item = Document>) -> Result<Self, Error> {
         let mark = |name: &str| {
-            tokenizer.special(name).ok_or_else(|| Error::Tokenizer(format!("it has no {name} token, which documents need")))
+            tokenizer
+                .special(name)
+                .ok_or_else(|| Error::Tokenizer(format!("it has no {name} token, which documents need")))
         };
         let (text, user, lichen, end) = (mark("<text>")?, mark("<user>")?, mark("<lichen>")?, mark("<end>")?);
         let mut all = Self::default();

@@ -38,7 +38,12 @@ impl Loss {
 }
 
 /// Loss of each token after the first, in nats, reading the stream once from an empty state.
-pub async fn token_losses(config: &Config, weights: &Weights, device: &Device, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+pub async fn token_losses(
+    config: &Config,
+    weights: &Weights,
+    device: &Device,
+    tokens: &[u32],
+) -> Result<Vec<f32>, Error> {
     if let Some(&id) = tokens.iter().find(|&&id| id as usize >= config.vocab) {
         return Err(Error::Token { id, vocab: config.vocab });
     }
@@ -71,7 +76,13 @@ struct Scorer {
 }
 
 impl Scorer {
-    fn new(config: &Config, weights: &Weights, state: &StateBuffers, device: &Device, steps: usize) -> Result<Self, Error> {
+    fn new(
+        config: &Config,
+        weights: &Weights,
+        state: &StateBuffers,
+        device: &Device,
+        steps: usize,
+    ) -> Result<Self, Error> {
         let shape = Shape { batch: 1, steps, logits: Logits::All, forced: false, reuse: true };
         let mut graph = graph::build(config, weights, state, device, &shape, None)?;
         let targets = Buffer::new("targets", Kind::Index, Role::Scratch, steps);

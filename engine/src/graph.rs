@@ -9,8 +9,8 @@ use crate::weights::Weights;
 use lichen_host::{Buffer, Device, Recording, Role, View};
 use lichen_shaders::kernel::{Call, Kind};
 use lichen_shaders::{
-    add, conv, delta_inputs, embed, gate, matmul, mcsd_decay, mcsd_slope, rms_norm, router, router_gate, scan, section_down, section_sum,
-    section_up, slope,
+    add, conv, delta_inputs, embed, gate, matmul, mcsd_decay, mcsd_slope, rms_norm, router, router_gate, scan,
+    section_down, section_sum, section_up, slope,
 };
 use std::collections::HashMap;
 
@@ -93,7 +93,11 @@ impl StateBuffers {
                 all
             }
         };
-        Self { batch, layers: (0..c.layers).map(layer).collect(), control: Buffer::new("control", Kind::Index, Role::State, 4) }
+        Self {
+            batch,
+            layers: (0..c.layers).map(layer).collect(),
+            control: Buffer::new("control", Kind::Index, Role::State, 4),
+        }
     }
     /// Sets everything to the start of a stream.
     pub fn reset(&self, device: &Device) -> Result<(), Error> {
@@ -120,7 +124,18 @@ pub fn build(
     let rows = shape.batch * shape.steps;
     let ids = ids.unwrap_or_else(|| Buffer::new("ids", Kind::Index, Role::Scratch, rows));
     let recording = Recording::new(format!("{}x{}", shape.batch, shape.steps));
-    let mut b = Builder { c: config, weights, state, device, shape, rows, recording, cache: HashMap::new(), layer: 0, routes: Vec::new() };
+    let mut b = Builder {
+        c: config,
+        weights,
+        state,
+        device,
+        shape,
+        rows,
+        recording,
+        cache: HashMap::new(),
+        layer: 0,
+        routes: Vec::new(),
+    };
     let mut x = b.embed(&ids)?;
     for layer in 0..config.layers {
         b.layer = layer;
@@ -175,12 +190,25 @@ impl Builder<'_> {
 
     fn norm(&mut self, name: &'static str, x: &View, gain: View, width: usize, gains: usize) -> Result<View, Error> {
         let y = self.scratch(name, x.len / self.rows);
-        let call = rms_norm::call(rms_norm::Params { rows: (x.len / width) as u32, width: width as u32, gains: gains as u32, eps: EPS });
+        let call = rms_norm::call(rms_norm::Params {
+            rows: (x.len / width) as u32,
+            width: width as u32,
+            gains: gains as u32,
+            eps: EPS,
+        });
         self.push(call, &[x.clone(), gain, y.clone()])?;
         Ok(y)
     }
     /// `y = x W^T` on columns `offset .. offset + inputs` of x.
-    fn project(&mut self, name: &'static str, x: &View, offset: usize, inputs: usize, w: View, groups: usize) -> Result<View, Error> {
+    fn project(
+        &mut self,
+        name: &'static str,
+        x: &View,
+        offset: usize,
+        inputs: usize,
+        w: View,
+        groups: usize,
+    ) -> Result<View, Error> {
         let outputs = w.len * groups / inputs;
         let y = self.scratch(name, outputs);
         let call = matmul::call(matmul::Params {
@@ -199,7 +227,8 @@ impl Builder<'_> {
         let y = self.scratch(name, width);
         let (rows, width) = (self.rows as u32, width as u32);
         let act = u32::from(silu);
-        let call = gate::call(gate::Params { rows, width, act, a_stride: width, a_offset: 0, b_stride: width, b_offset: 0 });
+        let call =
+            gate::call(gate::Params { rows, width, act, a_stride: width, a_offset: 0, b_stride: width, b_offset: 0 });
         self.push(call, &[a.clone(), b.clone(), y.clone()])?;
         Ok(y)
     }
@@ -240,8 +269,14 @@ impl Builder<'_> {
         let proj_stride = c.projection() as u32;
 
         let conv = self.scratch("mix.conv", channels);
-        let call =
-            conv::call(conv::Params { batch, steps, width: channels as u32, x_stride: proj_stride, x_offset: 0, silu: 1 });
+        let call = conv::call(conv::Params {
+            batch,
+            steps,
+            width: channels as u32,
+            x_stride: proj_stride,
+            x_offset: 0,
+            silu: 1,
+        });
         self.push(call, &[proj.clone(), self.weight("mix.conv")?, self.state("conv")?, self.live(), conv.clone()])?;
 
         // The delta branch alone is the same with a slope gain that stays zero.
@@ -285,7 +320,8 @@ impl Builder<'_> {
     /// MCSD's block as published: a slope branch gating the present, a decay branch gated by it, fused linearly.
     fn mcsd(&mut self, x: &View) -> Result<View, Error> {
         let c = self.c;
-        let (batch, steps, width, channels) = (self.shape.batch as u32, self.shape.steps as u32, c.width as u32, c.heads as u32);
+        let (batch, steps, width, channels) =
+            (self.shape.batch as u32, self.shape.steps as u32, c.width as u32, c.heads as u32);
         let gain = self.weight("mix.norm")?;
         let n = self.norm("mix.n", x, gain, c.width, 1)?;
         let mut branch = Vec::new();
@@ -397,7 +433,14 @@ impl Builder<'_> {
             self.push(call, &[p.clone(), r.clone(), self.weight("route.bias")?, s.view(), ids.view()])?;
             scores = Some(s);
         }
-        let call = router_gate::call(router_gate::Params { rows, sections, width, picks, always: shared as u32, scale: c.rho });
+        let call = router_gate::call(router_gate::Params {
+            rows,
+            sections,
+            width,
+            picks,
+            always: shared as u32,
+            scale: c.rho,
+        });
         self.push(call, &[p, r, ids.view(), gates.view()])?;
         Ok(RouteBuffers { scores, ids, gates })
     }

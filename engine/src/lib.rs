@@ -6,12 +6,19 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod data;
 mod error;
+pub mod eval;
 pub mod graph;
 mod header;
 mod init;
+pub mod model;
 pub mod sampler;
+pub mod session;
+pub mod state;
 pub mod tokenizer;
+pub mod train;
+mod train_state;
 pub mod weights;
 
 pub use checkpoint::{Checkpoint, write_random};
@@ -19,5 +26,10 @@ pub use config::{Config, Mixer};
 pub use error::Error;
 pub use header::{Header, Storage};
 pub use lichen_host::{Choice, Device, HostError};
+pub use lichen_shaders::cases::Random;
+pub use model::Model;
 pub use sampler::Sampler;
+pub use session::{Route, Session, Stop};
+pub use state::State;
 pub use tokenizer::{SPECIALS, Tokenizer, Utf8Stream};
+pub use train_state::Resumed;

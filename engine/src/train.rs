@@ -122,6 +122,16 @@ pub struct Progress {
     pub tokens: u64,
 }
 
+/// One sequence of an update, to be filled.
+pub struct Sequence<'a> {
+    /// Tokens that go in.
+    pub ids: &'a mut [u32],
+    /// The token that should follow each.
+    pub targets: &'a mut [u32],
+    /// How much each prediction counts; 1 to start with.
+    pub weights: &'a mut [f32],
+}
+
 /// A model in training, on a CPU device.
 pub struct Trainer {
     pub(crate) config: Config,
@@ -133,6 +143,7 @@ pub struct Trainer {
     state: StateBuffers,
     graph: Graph,
     targets: Buffer,
+    row_weights: Buffer,
     losses: Buffer,
     gradients: Gradients,
     pub(crate) moments: Vec<(Buffer, Moments, bool)>,
@@ -152,13 +163,13 @@ impl Trainer {
             weights.upload(&device, name, data)?;
         }
         let state = StateBuffers::declare(&config, options.micro);
-        let shape = Shape { batch: options.micro, steps: options.context, logits: Logits::All, forced: false, reuse: false };
+        let shape =
+            Shape { batch: options.micro, steps: options.context, logits: Logits::All, forced: false, reuse: false };
         let mut graph = graph::build(&config, &weights, &state, &device, &shape, None)?;
         let rows = options.micro * options.context;
         let targets = Buffer::new("targets", Kind::Index, Role::Scratch, rows);
         let row_weights = Buffer::new("row weights", Kind::Real, Role::Weight, rows);
         let losses = Buffer::new("losses", Kind::Real, Role::Scratch, rows);
-        device.write(&row_weights.view(), &vec![1f32; rows])?;
         let call = cross_entropy::call(cross_entropy::Params { rows: rows as u32, classes: config.vocab as u32 });
         graph.recording.push(call, &[graph.logits.view(), targets.view(), row_weights.view(), losses.view()])?;
         let trained = || weights.iter().filter(|p| p.spec.trained);
@@ -176,6 +187,7 @@ impl Trainer {
             state,
             graph,
             targets,
+            row_weights,
             losses,
             gradients,
             moments,
@@ -204,57 +216,79 @@ impl Trainer {
         &self.tokenizer
     }
 
-    /// One update.
+    /// One update on windows drawn at random from a stream of text.
     pub fn step(&mut self, data: &Dataset) -> Result<Progress, Error> {
-        let o = self.options.clone();
-        if data.tokens().len() < o.context + 1 {
-            return Err(Error::Train(format!("the data has {} tokens, one sequence needs {}", data.tokens().len(), o.context + 1)));
+        let (context, noise, vocab) = (self.options.context, f64::from(self.options.token_noise), self.config.vocab);
+        let tokens = data.tokens();
+        if tokens.len() < context + 1 {
+            return Err(Error::Train(format!(
+                "the data has {} tokens, one sequence needs {}",
+                tokens.len(),
+                context + 1
+            )));
         }
+        self.update(|random, sequence| {
+            let at = random.below(tokens.len() - context);
+            sequence.ids.copy_from_slice(&tokens[at..at + context]);
+            sequence.targets.copy_from_slice(&tokens[at + 1..=at + context]);
+            for id in sequence.ids.iter_mut().filter(|_| noise > 0.0) {
+                if random.uniform() < noise {
+                    *id = random.below(vocab) as u32;
+                }
+            }
+        })
+    }
+
+    /// One update on sequences that `draw` fills, one call each, from a random stream of this update's own.
+    pub fn update(&mut self, mut draw: impl FnMut(&mut Random, Sequence<'_>)) -> Result<Progress, Error> {
+        let o = self.options.clone();
         let cpu = cpu(&self.device)?;
-        let rows = o.micro * o.context;
-        let share = 1.0 / (o.batch * o.context) as f32;
+        let (rows, runs) = (o.micro * o.context, o.batch / o.micro);
         let mut random = Random::new(o.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.step);
         let mut load = vec![vec![0u64; self.config.all_sections()]; self.config.layers];
         let mut loss = 0.0;
         self.gradients.clear();
-        for _ in 0..o.batch / o.micro {
-            let (mut ids, mut targets) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
-            for _ in 0..o.micro {
-                let at = random.below(data.tokens().len() - o.context);
-                let window = &data.tokens()[at..=at + o.context];
-                ids.extend_from_slice(&window[..o.context]);
-                targets.extend_from_slice(&window[1..]);
+        for _ in 0..runs {
+            let (mut ids, mut targets, mut weights) = (vec![0; rows], vec![0; rows], vec![1f32; rows]);
+            let all = ids.chunks_mut(o.context).zip(targets.chunks_mut(o.context)).zip(weights.chunks_mut(o.context));
+            for ((ids, targets), weights) in all {
+                draw(&mut random, Sequence { ids, targets, weights });
             }
-            if o.token_noise > 0.0 {
-                for id in &mut ids {
-                    if random.uniform() < f64::from(o.token_noise) {
-                        *id = random.below(self.config.vocab) as u32;
-                    }
-                }
+            let weight: f32 = weights.iter().sum();
+            if let Some(&id) = ids.iter().chain(&targets).find(|&&id| id as usize >= self.config.vocab) {
+                return Err(Error::Token { id, vocab: self.config.vocab });
+            }
+            if !(weight > 0.0) {
+                return Err(Error::Train("a batch has no token to learn from".into()));
             }
             self.device.write(&self.graph.ids.view(), &ids)?;
             self.device.write(&self.targets.view(), &targets)?;
+            self.device.write(&self.row_weights.view(), &weights)?;
             self.state.reset(&self.device)?;
             let tape = cpu.run_taped(&self.graph.recording)?;
             let losses: Vec<f32> = cpu.values(&self.losses.view())?;
-            loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>();
+            let share = 1.0 / (weight * runs as f32);
+            loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>() * f64::from(share);
             cpu.backward(&self.graph.recording, &tape, &[(&self.losses, &vec![share; rows])], &mut self.gradients)?;
             for (route, load) in self.graph.routes.iter().zip(&mut load) {
                 let ids: Vec<u32> = cpu.values(&route.ids.view())?;
                 ids.iter().for_each(|&id| load[id as usize] += 1);
             }
         }
-        let loss = loss * f64::from(share);
         let grad_norm = cpu.squared_norm(&self.gradients, self.moments.iter().map(|(b, ..)| b)).sqrt();
         if !(loss.is_finite() && grad_norm.is_finite()) {
             let at = self.step + 1;
-            return Err(Error::Train(format!("the loss is {loss} and the gradient's norm {grad_norm} at update {at}: lower lr ({})", o.lr)));
+            return Err(Error::Train(format!(
+                "the loss is {loss} and the gradient's norm {grad_norm} at update {at}: lower lr ({})",
+                o.lr
+            )));
         }
         let lr = o.lr_at(self.step);
         let scale = (f64::from(o.clip) / grad_norm).min(1.0) as f32;
         for (buffer, moments, decays) in &mut self.moments {
             let weight_decay = if *decays { o.weight_decay } else { 0.0 };
-            let rule = AdamW { lr, beta1: o.beta1, beta2: o.beta2, eps: 1e-8, weight_decay, scale, step: self.step + 1 };
+            let rule =
+                AdamW { lr, beta1: o.beta1, beta2: o.beta2, eps: 1e-8, weight_decay, scale, step: self.step + 1 };
             cpu.adamw(buffer, &self.gradients, moments, &rule)?;
         }
         self.balance(&load)?;

@@ -86,7 +86,8 @@ impl Trainer {
         let len = u64::from_le_bytes(body[8..16].try_into().map_err(|_| bad("is truncated"))?);
         let end = usize::try_from(len).ok().and_then(|n| n.checked_add(16)).filter(|&n| n <= body.len());
         let end = end.ok_or_else(|| bad("is truncated"))?;
-        let header: Header = serde_json::from_slice(&body[16..end]).map_err(|e| bad(&format!("has a bad header: {e}")))?;
+        let header: Header =
+            serde_json::from_slice(&body[16..end]).map_err(|e| bad(&format!("has a bad header: {e}")))?;
         header.config.validate()?;
         let mut blocks = Blocks(&body[end..]);
         let tokenizer = Tokenizer::from_json(&header.tokenizer)?;
@@ -114,6 +115,8 @@ impl Blocks<'_> {
         let bytes = bytes.ok_or_else(|| Error::Train("the training state is shorter than its header says".into()))?;
         let (head, rest) = self.0.split_at(bytes);
         self.0 = rest;
-        Ok(bytemuck::pod_collect_to_vec(head))
+        let mut values = vec![0f32; len];
+        bytemuck::cast_slice_mut::<f32, u8>(&mut values).copy_from_slice(head);
+        Ok(values)
     }
 }

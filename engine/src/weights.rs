@@ -61,7 +61,11 @@ impl Weights {
     }
     /// One tensor's parts.
     pub fn parts(&self, name: &str) -> Result<&Parts, Error> {
-        self.parts.get(name).ok_or_else(|| Error::Tensor { name: name.into(), got: "absent".into(), want: "part of the config".into() })
+        self.parts.get(name).ok_or_else(|| Error::Tensor {
+            name: name.into(),
+            got: "absent".into(),
+            want: "part of the config".into(),
+        })
     }
     /// The buffer of a tensor that is in one part.
     pub fn buffer(&self, name: &str) -> Result<&Buffer, Error> {

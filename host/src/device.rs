@@ -75,6 +75,10 @@ impl Device {
             other => other,
         }
     }
+    /// The CPU device with `threads` workers; 0 takes what the machine offers.
+    pub fn cpu(threads: usize) -> Self {
+        Device::Cpu(Cpu::new(threads))
+    }
     /// Name for people: `cpu (2 threads, avx512)`, `NVIDIA H100 (Vulkan)`.
     pub fn name(&self) -> String {
         match self {

@@ -9,6 +9,7 @@ mod memory;
 mod pipelines;
 mod prepared;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests;
 
 pub use adapters::{AdapterKind, AdapterReport, adapters};
@@ -31,7 +32,7 @@ const STAGED_BYTES: usize = 32 << 20;
 
 /// An open GPU.
 pub struct Gpu {
-    context: Context,
+    context: Box<Context>,
     inner: Mutex<Inner>,
 }
 
@@ -50,7 +51,7 @@ impl Gpu {
         let mut failure = None;
         for (report, adapter) in adapters::candidates(choice).await? {
             match Context::open(report, &adapter).await {
-                Ok(context) => return Ok(Self { context, inner: Mutex::default() }),
+                Ok(context) => return Ok(Self { context: Box::new(context), inner: Mutex::default() }),
                 Err(error) => {
                     log::warn!("{error}");
                     failure.get_or_insert(error);

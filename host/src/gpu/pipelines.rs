@@ -4,6 +4,7 @@ use super::context::Context;
 use crate::error::HostError;
 use lichen_shaders::kernel::{Access, Kernel};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 struct Compiled {
     module: wgpu::ShaderModule,
@@ -59,12 +60,10 @@ impl Pipelines {
     }
 
     fn compiled(&mut self, context: &Context, kernel: &'static Kernel) -> Result<&mut Compiled, HostError> {
-        let key = std::ptr::from_ref(kernel) as usize;
-        if !self.kernels.contains_key(&key) {
-            let compiled = compile(context, kernel)?;
-            self.kernels.insert(key, compiled);
-        }
-        self.kernels.get_mut(&key).ok_or_else(|| context.refused(format!("{} is gone", kernel.name)))
+        Ok(match self.kernels.entry(std::ptr::from_ref(kernel) as usize) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(compile(context, kernel)?),
+        })
     }
 }
 

@@ -1,0 +1,225 @@
+//! A stream of tokens through a model: prompt in, tokens out, state kept on the device.
+//!
+//! Three recordings do it all: a chunk of the prompt, one token, and one drawn token (the `sample` operation before
+//! the same operations as for one token). Up to eight drawn tokens go in one submission; a stop token freezes the
+//! state on the device, so running past it does no harm.
+
+mod generate;
+mod inspect;
+#[cfg(test)]
+mod tests;
+
+pub use generate::Stop;
+pub use inspect::Route;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::graph::{self, Graph, Logits, RouteBuffers, Shape, StateBuffers};
+use crate::model::Model;
+use crate::state::{HISTORY, State, fingerprint};
+use lichen_host::{Buffer, Device, Role};
+use lichen_shaders::kernel::Kind;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Tokens of a prompt that run at once.
+const CHUNK: usize = 64;
+/// Recordings of shorter chunks that are kept.
+const KEPT: usize = 6;
+
+/// One stream of tokens. Sessions of one model are independent of each other.
+pub struct Session {
+    model: Arc<Model>,
+    state: StateBuffers,
+    /// One token.
+    one: Graph,
+    /// Chunks of the prompt, the last used at the end.
+    chunks: Vec<(usize, Graph)>,
+    draw: generate::Draw,
+    position: u32,
+    history: VecDeque<u32>,
+    /// The route of the last token fed: its buffers and its row.
+    last: Vec<RouteBuffers>,
+    last_row: usize,
+    stale: Mutex<Option<Stale>>,
+}
+
+/// The device went further than the stream: what it takes to go back.
+struct Stale {
+    /// Tokens of the stream since the snapshot on the device.
+    accepted: Vec<u32>,
+    /// A stop token froze the state: only logits and routes are wrong.
+    frozen: bool,
+}
+
+impl Session {
+    /// An empty stream.
+    pub fn new(model: Arc<Model>) -> Result<Self, Error> {
+        let config = model.config();
+        let state = StateBuffers::declare(config, 1);
+        state.reset(model.device())?;
+        let token = Buffer::new("token", Kind::Index, Role::Scratch, 1);
+        let shape = Shape { batch: 1, steps: 1, logits: Logits::Last, forced: false, reuse: true };
+        let one = graph::build(config, model.weights(), &state, model.device(), &shape, Some(token))?;
+        let draw = generate::Draw::new(config, &state, &one, model.device().is_cpu())?;
+        let last = one.routes.clone();
+        let stale = Mutex::new(None);
+        Ok(Self {
+            model,
+            state,
+            one,
+            chunks: Vec::new(),
+            draw,
+            position: 0,
+            history: VecDeque::new(),
+            last,
+            last_row: 0,
+            stale,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+    /// Tokens fed so far.
+    pub fn position(&self) -> u32 {
+        self.position
+    }
+    fn config(&self) -> &Config {
+        self.model.config()
+    }
+    fn device(&self) -> &Device {
+        self.model.device()
+    }
+
+    /// Feeds tokens; the logits of the last one stay on the device.
+    pub async fn prefill(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        self.begin(tokens)?;
+        for chunk in tokens.chunks(CHUNK) {
+            match chunk {
+                [token] => self.feed(*token)?,
+                _ => self.feed_chunk(chunk)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds one token and reads its logits.
+    pub async fn step(&mut self, token: u32) -> Result<Vec<f32>, Error> {
+        self.begin(&[token])?;
+        self.feed(token)?;
+        self.logits().await
+    }
+
+    /// Logits of the last token fed.
+    pub async fn logits(&self) -> Result<Vec<f32>, Error> {
+        if self.position == 0 {
+            return Err(Error::EmptyPrompt);
+        }
+        self.settle()?;
+        Ok(self.device().read(&self.one.logits.view()).await?)
+    }
+
+    /// The state as a value.
+    pub async fn state(&self) -> Result<State, Error> {
+        let mut tensors = Vec::new();
+        let logits = if self.position == 0 { Vec::new() } else { self.logits().await? };
+        for (_, buffer) in self.state.layers.iter().flatten() {
+            tensors.push(self.device().read(&buffer.view()).await?);
+        }
+        let history = self.history.iter().copied().collect();
+        Ok(State { fingerprint: fingerprint(self.config()), position: self.position, history, tensors, logits })
+    }
+
+    /// Puts a state back. The routes of its last token are not part of it.
+    pub fn restore(&mut self, state: &State) -> Result<(), Error> {
+        state.check(self.config(), &self.state)?;
+        for ((_, buffer), data) in self.state.layers.iter().flatten().zip(&state.tensors) {
+            self.device().write(&buffer.view(), data)?;
+        }
+        if state.position > 0 {
+            self.device().write(&self.one.logits.view(), &state.logits)?;
+        }
+        self.position = state.position;
+        self.history = state.history.iter().copied().collect();
+        self.last.clear();
+        self.set_stale(None);
+        Ok(())
+    }
+
+    /// Goes back to the start of a stream.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        self.state.reset(self.device())?;
+        self.position = 0;
+        self.history.clear();
+        self.last.clear();
+        self.set_stale(None);
+        Ok(())
+    }
+
+    /// Checks tokens and wakes the state, which a stop token may have frozen.
+    fn begin(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab = self.config().vocab;
+        if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Token { id, vocab });
+        }
+        if self.stale.get_mut().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|s| !s.frozen) {
+            self.settle()?;
+        }
+        self.set_stale(None);
+        Ok(self.device().write(&self.state.control.view(), &[1u32, self.position, 0, 0])?)
+    }
+
+    /// Notes a token that is now part of the state.
+    fn accept(&mut self, token: u32) {
+        self.position = self.position.wrapping_add(1);
+        self.history.push_back(token);
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+    }
+
+    fn feed(&mut self, token: u32) -> Result<(), Error> {
+        self.run_one(token)?;
+        self.accept(token);
+        self.fed_one();
+        Ok(())
+    }
+    fn run_one(&self, token: u32) -> Result<(), Error> {
+        self.device().write(&self.one.ids.view(), &[token])?;
+        Ok(self.device().run(&self.one.recording, 1)?)
+    }
+    fn fed_one(&mut self) {
+        self.last.clone_from(&self.one.routes);
+        self.last_row = 0;
+    }
+
+    fn feed_chunk(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        let n = tokens.len();
+        let graph = match self.chunks.iter().position(|(len, _)| *len == n) {
+            Some(at) => self.chunks.remove(at).1,
+            None => self.build_chunk(n)?,
+        };
+        self.device().write(&graph.ids.view(), tokens)?;
+        self.device().run(&graph.recording, 1)?;
+        tokens.iter().for_each(|&token| self.accept(token));
+        (self.last, self.last_row) = (graph.routes.clone(), n - 1);
+        // The longest unused goes; whole chunks stay.
+        if self.chunks.len() >= KEPT
+            && let Some(at) = self.chunks.iter().position(|(len, _)| *len != CHUNK)
+        {
+            self.chunks.remove(at);
+        }
+        self.chunks.push((n, graph));
+        Ok(())
+    }
+
+    /// A chunk's recording ends by copying its logits to where one token leaves them.
+    fn build_chunk(&self, steps: usize) -> Result<Graph, Error> {
+        let shape = Shape { batch: 1, steps, logits: Logits::Last, forced: false, reuse: true };
+        let mut graph = graph::build(self.config(), self.model.weights(), &self.state, self.device(), &shape, None)?;
+        self.draw.copy.push(&mut graph.recording, &graph.logits, &self.one.logits)?;
+        Ok(graph)
+    }
+}

@@ -1,0 +1,299 @@
+//! Sessions on the CPU with a small random model: every way to the same tokens leaves the same state.
+
+use super::*;
+use crate::checkpoint::Checkpoint;
+use crate::config::Mixer;
+use crate::sampler::Sampler;
+use crate::tokenizer::Tokenizer;
+use lichen_host::Cpu;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// The CPU device answers at once: nothing ever waits.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("the CPU device never waits"),
+    }
+}
+
+fn config(mixer: Mixer) -> Config {
+    Config {
+        mixer,
+        vocab: 260,
+        width: 64,
+        layers: 2,
+        heads: 2,
+        key: 8,
+        value: 16,
+        rank: 4,
+        sections: 8,
+        picks: 2,
+        neurons: 16,
+        shared: 16,
+        route: 8,
+        rho: 1.0,
+    }
+}
+
+fn model(config: &Config) -> Arc<Model> {
+    let mut checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 9);
+    // Random embeddings are small; larger ones make logits that differ from token to token.
+    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
+    checkpoint.set("embed", embed).expect("set");
+    let device = Arc::new(Device::Cpu(Cpu::new(1)));
+    Arc::new(Model::new(checkpoint, device).expect("model"))
+}
+
+fn session(model: &Arc<Model>) -> Session {
+    Session::new(model.clone()).expect("session")
+}
+
+fn prompt(n: usize) -> Vec<u32> {
+    (0..n as u32).map(|i| (i * 37 + 11) % 256).collect()
+}
+
+fn near(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    let error: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+    let size: f64 = b.iter().map(|&b| f64::from(b).powi(2)).sum();
+    assert!(size > 0.0 || a.is_empty());
+    assert!(error / size.max(1e-30) < 1e-6, "NMSE {}", error / size);
+}
+
+fn near_states(a: &State, b: &State) {
+    assert_eq!((a.position, &a.history), (b.position, &b.history));
+    a.tensors.iter().zip(&b.tensors).for_each(|(a, b)| near(a, b));
+    near(&a.logits, &b.logits);
+}
+
+fn generated(session: &mut Session, sampler: &Sampler, n: usize) -> (Vec<u32>, Stop) {
+    let mut tokens = Vec::new();
+    let stop = now(session.generate(sampler, n, |token| {
+        tokens.push(token);
+        true
+    }));
+    (tokens, stop.expect("generation"))
+}
+
+#[test]
+fn a_prompt_in_chunks_is_the_same_as_step_by_step() {
+    for mixer in [Mixer::SlopeDelta, Mixer::Mcsd, Mixer::Slope, Mixer::Delta] {
+        let model = model(&config(mixer));
+        for n in [1, 2, 63, 64, 65, 150] {
+            let tokens = prompt(n);
+            let (mut whole, mut steps, mut halves) = (session(&model), session(&model), session(&model));
+            now(whole.prefill(&tokens)).expect("prefill");
+            let logits: Vec<Vec<f32>> = tokens.iter().map(|&t| now(steps.step(t)).expect("step")).collect();
+            now(halves.prefill(&tokens[..n / 2])).expect("prefill");
+            now(halves.prefill(&[])).expect("nothing");
+            now(halves.prefill(&tokens[n / 2..])).expect("prefill");
+            near(&now(whole.logits()).expect("logits"), &logits[n - 1]);
+            let state = now(whole.state()).expect("state");
+            near_states(&now(steps.state()).expect("state"), &state);
+            near_states(&now(halves.state()).expect("state"), &state);
+            let (a, b) = (now(whole.routes()).expect("routes"), now(steps.routes()).expect("routes"));
+            assert_eq!(a.len(), 2);
+            assert!(a.iter().zip(&b).all(|(a, b)| a.picks.iter().map(|p| p.0).eq(b.picks.iter().map(|p| p.0))));
+            assert!(a.iter().all(|r| r.picks.len() == 2
+                && r.gap >= 0.0
+                && r.picks.iter().all(|p| p.0 < 8 && p.1 > 0.0 && p.1 < 1.0)));
+        }
+    }
+}
+
+#[test]
+fn a_dense_model_runs() {
+    let model = model(&Config { sections: 0, picks: 0, shared: 32, ..config(Mixer::SlopeDelta) });
+    let (mut whole, mut steps) = (session(&model), session(&model));
+    now(whole.prefill(&prompt(70))).expect("prefill");
+    for token in prompt(70) {
+        now(steps.step(token)).expect("step");
+    }
+    near_states(&now(whole.state()).expect("state"), &now(steps.state()).expect("state"));
+    assert_eq!(now(whole.routes()).expect("routes"), []);
+    assert_eq!(generated(&mut whole, &Sampler::greedy(), 5).0.len(), 5);
+}
+
+#[test]
+fn bursts_of_every_size_generate_the_same() {
+    let model = model(&config(Mixer::SlopeDelta));
+    for sampler in [
+        Sampler::greedy(),
+        Sampler { temperature: 1.5, top_k: 50, seed: 4, ..Sampler::default() },
+        Sampler { repeat_penalty: 1.3, temperature: 1.0, ..Sampler::default() },
+    ] {
+        let run = |burst: usize| {
+            let mut session = session(&model);
+            session.set_burst(burst);
+            now(session.prefill(&prompt(20))).expect("prefill");
+            let (tokens, stop) = generated(&mut session, &sampler, 21);
+            assert_eq!((tokens.len(), stop), (21, Stop::Length));
+            (tokens, now(session.state()).expect("state"))
+        };
+        let want = run(1);
+        assert_eq!(run(3), want);
+        assert_eq!(run(8), want);
+        // The state has seen exactly the tokens that came out.
+        let mut fed = session(&model);
+        now(fed.prefill(&prompt(20))).expect("prefill");
+        want.0.iter().for_each(|&t| drop(now(fed.step(t)).expect("step")));
+        assert_eq!(now(fed.state()).expect("state"), want.1);
+    }
+}
+
+#[test]
+fn a_caller_that_stops_leaves_the_state_of_what_it_got() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let sampler = Sampler { temperature: 1.0, seed: 2, ..Sampler::default() };
+    let mut straight = session(&model);
+    now(straight.prefill(&prompt(9))).expect("prefill");
+    let (all, _) = generated(&mut straight, &sampler, 16);
+    for burst in [1, 8] {
+        for enough in 1..=14 {
+            let mut session = session(&model);
+            session.set_burst(burst);
+            now(session.prefill(&prompt(9))).expect("prefill");
+            let mut got = Vec::new();
+            let stop = now(session.generate(&sampler, 16, |token| {
+                got.push(token);
+                got.len() < enough
+            }));
+            assert_eq!((stop.expect("generation"), &got[..]), (Stop::Caller, &all[..enough]));
+            assert_eq!(session.position() as usize, 9 + enough);
+            // Going on gives what a straight run gives, whether the stream is looked at in between or not.
+            if enough % 2 == 0 {
+                assert_eq!(now(session.routes()).expect("routes").len(), 2);
+            }
+            let (rest, _) = generated(&mut session, &sampler, 16 - enough);
+            assert_eq!(rest, all[enough..]);
+            assert_eq!(now(session.state()).expect("state"), now(straight.state()).expect("state"));
+        }
+    }
+}
+
+#[test]
+fn a_stop_token_freezes_the_state() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let free = Sampler { temperature: 1.5, seed: 7, ..Sampler::default() };
+    let mut first = session(&model);
+    now(first.prefill(&prompt(9))).expect("prefill");
+    let (all, _) = generated(&mut first, &free, 12);
+    for at in [0, 3, 6, 11] {
+        let sampler = Sampler { stops: vec![all[at]], ..free.clone() };
+        let kept = all.iter().position(|t| *t == all[at]).expect("drawn");
+        let mut fed = session(&model);
+        now(fed.prefill(&prompt(9))).expect("prefill");
+        all[..kept].iter().for_each(|&t| drop(now(fed.step(t)).expect("step")));
+        let want = now(fed.state()).expect("state");
+        for burst in [1, 8] {
+            for look in [true, false] {
+                let mut session = session(&model);
+                session.set_burst(burst);
+                now(session.prefill(&prompt(9))).expect("prefill");
+                let (tokens, stop) = generated(&mut session, &sampler, 12);
+                assert_eq!((&tokens[..], stop), (&all[..kept], Stop::Token(all[at])));
+                if look {
+                    assert_eq!(now(session.state()).expect("state"), want);
+                }
+                // The next turn goes on from there.
+                now(session.prefill(&[1, 2, 3])).expect("prefill");
+                let mut next = self::session(&model);
+                next.restore(&want).expect("restore");
+                now(next.prefill(&[1, 2, 3])).expect("prefill");
+                assert_eq!(now(session.state()).expect("state"), now(next.state()).expect("state"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dropped_generation_rolls_back() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let mut session = session(&model);
+    session.set_burst(8);
+    now(session.prefill(&prompt(9))).expect("prefill");
+    let want = now(session.state()).expect("state");
+    // What a future dropped while it waits for the device leaves behind.
+    now(async {
+        session.device().run(&session.draw.save, 1).expect("run");
+        session.set_stale(Some(Stale { accepted: Vec::new(), frozen: false }));
+        session.device().run(&session.draw.sample_and_feed, 4).expect("run");
+    });
+    let mut other = self::session(&model);
+    other.restore(&want).expect("restore");
+    now(other.prefill(&[5, 6])).expect("prefill");
+    now(session.prefill(&[5, 6])).expect("prefill");
+    assert_eq!(now(session.state()).expect("state"), now(other.state()).expect("state"));
+}
+
+#[test]
+fn states_are_values() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let mut session = session(&model);
+    let empty = now(session.state()).expect("state");
+    now(session.prefill(&prompt(300))).expect("prefill");
+    let saved = State::from_bytes(&now(session.state()).expect("state").to_bytes()).expect("bytes");
+    assert_eq!((saved.position(), saved.history().len()), (300, 256));
+    let sampler = Sampler { temperature: 1.0, repeat_penalty: 1.2, repeat_last_n: 256, ..Sampler::default() };
+    let first = generated(&mut session, &sampler, 10);
+    let mut other = self::session(&model);
+    other.restore(&saved).expect("restore");
+    assert_eq!(generated(&mut other, &sampler, 10), first);
+    session.restore(&saved).expect("restore");
+    assert_eq!(generated(&mut session, &sampler, 10), first);
+    session.reset().expect("reset");
+    assert_eq!(now(session.state()).expect("state"), empty);
+    session.restore(&empty).expect("restore");
+    assert!(matches!(now(session.generate(&sampler, 1, |_| true)), Err(Error::EmptyPrompt)));
+    let larger = self::session(&self::model(&Config { layers: 3, ..config(Mixer::SlopeDelta) }));
+    assert!(matches!(session.restore(&now(larger.state()).expect("state")), Err(Error::State(_))));
+}
+
+#[test]
+fn wrong_input_is_an_error() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let mut session = session(&model);
+    assert!(matches!(now(session.prefill(&[3, 260])), Err(Error::Token { id: 260, vocab: 260 })));
+    assert!(matches!(now(session.step(u32::MAX)), Err(Error::Token { .. })));
+    assert!(matches!(now(session.logits()), Err(Error::EmptyPrompt)));
+    assert!(matches!(now(session.generate(&Sampler::greedy(), 1, |_| true)), Err(Error::EmptyPrompt)));
+    assert_eq!(session.position(), 0);
+    now(session.prefill(&[3])).expect("prefill");
+    assert!(now(session.generate(&Sampler { top_p: 7.0, ..Sampler::greedy() }, 1, |_| true)).is_err());
+    assert_eq!(generated(&mut session, &Sampler::greedy(), 0), (vec![], Stop::Length));
+    assert!(now(session.forced(&[1], &[vec![0, 1, 2]])).is_err());
+    assert!(now(session.forced(&[1], &[vec![0, 1, 2], vec![0, 1, 9]])).is_err());
+}
+
+#[test]
+fn a_forced_run_repeats_a_traced_one() {
+    let model = model(&config(Mixer::SlopeDelta));
+    let (mut free, mut forced, mut plain) = (session(&model), session(&model), session(&model));
+    let tokens = prompt(100);
+    let (logits, ids, gaps) = now(free.traced(&tokens)).expect("traced");
+    assert_eq!((logits.len(), ids.len(), ids[0].len(), gaps.len()), (100 * 260, 2, 100 * 3, 100));
+    let again = now(forced.forced(&tokens, &ids)).expect("forced");
+    near(&again, &logits);
+    now(plain.prefill(&tokens)).expect("prefill");
+    for session in [&free, &forced] {
+        near_states(&now(session.state()).expect("state"), &now(plain.state()).expect("state"));
+        near(&now(session.logits()).expect("logits"), &logits[99 * 260..]);
+    }
+    assert_eq!(generated(&mut free, &Sampler::greedy(), 4), generated(&mut plain, &Sampler::greedy(), 4));
+}
+
+#[test]
+fn weights_come_back_from_the_device() {
+    let config = config(Mixer::SlopeDelta);
+    let mut file = Vec::new();
+    crate::write_random(&config, Tokenizer::bytes(), 3, crate::Storage::F16, &mut file).expect("writing");
+    let device = Arc::new(Device::Cpu(Cpu::new(1)));
+    let model = Model::load(&file, device.clone()).expect("loading");
+    let (want, got) = (Checkpoint::parse(&file).expect("parsing"), now(model.checkpoint()).expect("reading back"));
+    assert!(config.tensors().iter().all(|t| want.tensor(&t.name) == got.tensor(&t.name)));
+    assert_eq!((got.header.parent.as_deref(), model.id()), (Some(want.header.id.as_str()), want.header.id.as_str()));
+    let unfinished = Checkpoint::new(config, Tokenizer::bytes(), None, String::new());
+    assert!(matches!(Model::new(unfinished, device), Err(Error::Tensor { .. })));
+}

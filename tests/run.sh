@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Usage: bash tests/run.sh [rust] [gpu] [browser] [cross]      no part named: all of them, in this order
+#
+#   rust     format, lints, every test without a GPU, documentation, the libraries without the feature `gpu`
+#   gpu      every kernel and every GPU test on Mesa's and SwiftShader's software adapters
+#   browser  every kernel in headless Chromium, through the selftest compiled to wasm
+#   cross    Windows and macOS checked; the libraries' tests for 64-bit Arm under emulation
+#
+# What a part needs is installed where that is possible (packages with apt-get as root, Rust targets with rustup,
+# the rest below target/tools). A part that lacks something is reported as skipped; REQUIRE_GPU=1 makes that a
+# failure for `gpu`, REQUIRE_BROWSER=1 for `browser`. `VK_DRIVER_FILES` chooses other Vulkan drivers for `gpu`.
+# The last line says how many parts passed and failed; the exit status is 1 if one failed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly SKIPPED=77
+readonly PLAYWRIGHT=1.65.1
+target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+readonly target
+readonly tools=$target/tools
+export CARGO_TARGET_DIR=$target CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
+# Debug information of tests doubles what is written and read; backtraces keep their function names.
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
+mkdir -p "$tools/runtime"
+chmod 700 "$tools/runtime"
+
+say() { printf '\n== %s\n' "$*"; }
+step() {
+  say "$*"
+  "$@"
+}
+
+# A part that cannot run: skipped, unless it is required ($1: 1 or 0).
+missing() {
+  echo "missing: $2"
+  if [[ $1 == 1 ]]; then exit 1; else exit "$SKIPPED"; fi
+}
+
+# Installs Debian packages; says so when it cannot.
+packages() {
+  if ! command -v apt-get >/dev/null; then echo "cannot install $*: no apt-get here"; return 1; fi
+  local as=()
+  if [[ $EUID -ne 0 ]]; then
+    if ! sudo -n true 2>/dev/null; then echo "cannot install $*: not root"; return 1; fi
+    as=(sudo -n)
+  fi
+  say "apt-get install $*"
+  # Only the first call fetches the package lists.
+  if [[ ! -e $tools/apt-updated ]]; then "${as[@]}" apt-get -qq update && touch "$tools/apt-updated"; fi
+  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null ||
+    { echo "cannot install $*"; return 1; }
+}
+
+rust_target() {
+  rustup target list --installed 2>/dev/null | grep -qx "$1" || rustup target add "$1" ||
+    { echo "cannot install the Rust target $1"; return 1; }
+}
+
+rust_component() {
+  cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2" || missing 1 "$2"
+}
+
+find_browser() {
+  local name
+  for name in ${CHROMIUM:-} chromium chromium-browser google-chrome; do
+    command -v "$name" && return
+  done
+  return 1
+}
+
+find_swiftshader() {
+  local file
+  for file in /usr/lib/chromium/libvk_swiftshader.so /usr/lib/chromium-browser/libvk_swiftshader.so \
+    /opt/google/chrome/libvk_swiftshader.so; do
+    if [[ -e $file ]]; then echo "$file" && return; fi
+  done
+  return 1
+}
+
+find_lavapipe() { compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' | head -n 1; }
+
+part_rust() {
+  rust_component fmt rustfmt
+  rust_component clippy clippy
+  step cargo fmt --all --check
+  step cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
+  step cargo clippy --quiet -p lichen-shaders -p lichen-host -p lichen --no-default-features --all-targets --locked -- -D warnings
+  # A driver that is not there: this part must pass on a machine without any GPU, and says so.
+  export VK_DRIVER_FILES=/nonexistent VK_ICD_FILENAMES=/nonexistent REQUIRE_GPU=0
+  step cargo test --quiet --workspace --locked
+  RUSTDOCFLAGS='-D warnings' step cargo doc --quiet --workspace --no-deps --locked
+  if cargo deny --version >/dev/null 2>&1; then
+    step cargo deny --offline check bans licenses sources
+  else
+    echo "cargo-deny is not installed: licences and bans were not checked"
+  fi
+}
+
+part_gpu() {
+  local required=${REQUIRE_GPU:-0} lavapipe swiftshader drivers expected=()
+  if [[ -z ${VK_DRIVER_FILES:-} ]]; then
+    if ! find_lavapipe >/dev/null || ! ldconfig -p | grep -q libvulkan.so.1; then
+      packages libvulkan1 mesa-vulkan-drivers || true
+    fi
+    find_swiftshader >/dev/null || packages chromium || true
+    lavapipe=$(find_lavapipe) || missing "$required" "Mesa's Vulkan driver"
+    swiftshader=$(find_swiftshader) || missing "$required" "SwiftShader's Vulkan driver"
+    printf '{"file_format_version":"1.0.0","ICD":{"library_path":"%s","api_version":"1.1.0"}}\n' \
+      "$swiftshader" >"$tools/swiftshader.json"
+    drivers=$lavapipe:$tools/swiftshader.json
+    # The older variable is for loaders that do not know the newer one.
+    export VK_DRIVER_FILES=$drivers VK_ICD_FILENAMES=$drivers
+    expected=(llvmpipe SwiftShader)
+  fi
+  export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$tools/runtime} WGPU_BACKEND=vulkan REQUIRE_GPU=$required
+  say "cargo test --workspace --test parity"
+  cargo test --quiet --workspace --locked --test parity -- --format pretty | tee "$tools/parity.log"
+  local adapter
+  for adapter in "${expected[@]}"; do
+    grep -q "\[Vulkan/$adapter" "$tools/parity.log" || missing "$required" "no trial ran on $adapter"
+  done
+  grep -q '^skipped: no adapter' "$tools/parity.log" && missing "$required" "a Vulkan adapter"
+  # The other tests that open an adapter when there is one.
+  step cargo test --quiet --workspace --locked --lib -- gpu
+}
+
+part_browser() {
+  local required=${REQUIRE_BROWSER:-0} version browser wasm=$target/wasm32-unknown-unknown/release/lichen_web.wasm
+  command -v npm >/dev/null || packages nodejs npm || missing "$required" "node and npm"
+  find_browser >/dev/null || packages chromium || true
+  browser=$(find_browser) || missing "$required" "Chromium"
+  rust_target wasm32-unknown-unknown || missing "$required" "the target wasm32-unknown-unknown"
+
+  # The tool must be of exactly the library's version.
+  version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+  if [[ $("$tools/bin/wasm-bindgen" --version 2>/dev/null) != "wasm-bindgen $version" ]]; then
+    # Unoptimised it is built in a third of the time, and it runs for a second. Its own lock file may name crates
+    # that a mirror does not have yet.
+    local install=(cargo install --quiet --debug --root "$tools" --version "$version" wasm-bindgen-cli --bin wasm-bindgen)
+    step "${install[@]}" --locked || step "${install[@]}" || missing "$required" "wasm-bindgen-cli $version"
+  fi
+  if [[ ! -d $tools/node_modules/playwright-core ]]; then
+    step npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "playwright-core@$PLAYWRIGHT" ||
+      missing "$required" "playwright-core"
+  fi
+
+  step cargo build --quiet -p lichen-web --target wasm32-unknown-unknown --release --locked
+  step "$tools/bin/wasm-bindgen" --target web --out-dir "$target/web-pkg" "$wasm"
+  echo "wasm: $(stat -c %s "$target/web-pkg/lichen_web_bg.wasm") bytes"
+  TOOLS=$tools CHROMIUM=$browser step node tests/browser/selftest.mjs "$target/web-pkg"
+}
+
+part_cross() {
+  local name
+  for name in x86_64-pc-windows-msvc aarch64-apple-darwin aarch64-unknown-linux-gnu; do
+    rust_target "$name" || missing 0 "the target $name"
+  done
+  step cargo check --quiet --workspace --exclude lichen-tests --exclude lichen-web --target x86_64-pc-windows-msvc --locked
+  step cargo check --quiet --workspace --exclude lichen-tests --exclude lichen-web --target aarch64-apple-darwin --locked
+
+  command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64-static >/dev/null ||
+    packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static ||
+    missing 0 "a compiler and an emulator for 64-bit Arm"
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
+  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+  step cargo test --quiet --lib -p lichen-shaders -p lichen-host -p lichen --no-default-features \
+    --target aarch64-unknown-linux-gnu --locked
+}
+
+# One part, in a shell of its own, so that `set -e` holds inside it.
+if [[ ${1:-} == --part ]]; then
+  "part_$2"
+  exit
+fi
+
+parts=("$@")
+if [[ ${#parts[@]} -eq 0 ]]; then parts=(rust gpu browser cross); fi
+for part in "${parts[@]}"; do
+  case $part in
+    rust | gpu | browser | cross) ;;
+    *)
+      sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "tests/run.sh" >&2
+      exit 2
+      ;;
+  esac
+done
+
+results=()
+passed=0
+failed=0
+for part in "${parts[@]}"; do
+  started=$SECONDS
+  status=0
+  bash tests/run.sh --part "$part" || status=$?
+  case $status in
+    0) verdict=passed passed=$((passed + 1)) ;;
+    "$SKIPPED") verdict=skipped ;;
+    *) verdict=failed failed=$((failed + 1)) ;;
+  esac
+  results+=("$verdict: $part, $((SECONDS - started)) s")
+done
+say "${#parts[@]} parts"
+printf '%s\n' "${results[@]}"
+echo "$passed passed, $failed failed"
+if [[ $failed -gt 0 ]]; then exit 1; fi
