@@ -1,0 +1,278 @@
+//! The command line. Names follow llama.cpp's where it has one.
+
+use crate::output::Color;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A small language model that runs, and learns, on this machine alone.
+///
+/// Without a command, `lichen` chats with its built-in model. Nothing is ever sent over a network.
+#[derive(Parser, Debug)]
+#[command(name = "lichen", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+}
+
+const AFTER_HELP: &str = "Exit status: 0 fine, 1 what was asked for failed, 2 wrong usage, 130 ended by Ctrl-C.
+Answers and JSON go to standard output, everything else to standard error. NO_COLOR and RUST_LOG are respected.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Chat with a model (the default)
+    Chat(ChatArgs),
+    /// Answer one prompt, or continue a text
+    Run(RunArgs),
+    /// Train a model on text
+    Train(TrainArgs),
+    /// Measure a model on held-out data
+    Eval(EvalArgs),
+    /// Show what is in a model file
+    Inspect(InspectArgs),
+    /// List the devices that a model can run on
+    Devices(JsonArgs),
+    /// Check every kernel on a device against the reference
+    Selftest(SelftestArgs),
+    /// Make a model with random weights
+    New(NewArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GlobalArgs {
+    /// Say more about what happens (-vv: much more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colour messages
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: Color,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JsonArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeviceArgs {
+    /// Device: auto (a hardware GPU, else the CPU), cpu, gpu, a number of `lichen devices`, or part of a name
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+    /// CPU threads [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModelArgs {
+    /// Model file [default: the built-in model]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// List the devices and end
+    #[arg(long)]
+    pub(crate) list_devices: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SampleArgs {
+    /// Temperature: 0 takes the likeliest token, 1 samples the model's own distribution
+    #[arg(long, value_name = "T")]
+    pub(crate) temp: Option<f32>,
+    /// Sample among the K likeliest tokens, at most 256
+    #[arg(long, value_name = "K", default_value_t = 40)]
+    pub(crate) top_k: u32,
+    /// Sample among the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", default_value_t = 0.95)]
+    pub(crate) top_p: f32,
+    /// Seed of the sampling [default: another one every time; -v shows it]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Penalty of tokens that came lately; 1 is none
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) repeat_penalty: f32,
+    /// How many tokens back the penalty looks
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) repeat_last_n: u32,
+    /// Text that ends an answer and is not printed; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+    /// Most tokens of an answer; -1 for no limit
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 512, allow_negative_numbers = true)]
+    pub(crate) n_predict: i64,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// Prompt: one turn of a user
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// Read the prompt from a file; `-` or nothing for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Most tokens of the answer; -1 for no limit
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
+    pub(crate) n_predict: i64,
+    /// Continue the prompt as plain text instead of answering it
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Print one JSON object: text, tokens (ids), stop (end, stop, length), route (of the prompt's last token), action
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The run's state is kept in OUT.train and its log in OUT.log.jsonl. Ctrl-C finishes the update, \
+saves, and exits with 130; after it, or after a crash at any moment, `lichen train --resume --out OUT` goes on as if \
+nothing had happened."
+)]
+pub(crate) struct TrainArgs {
+    /// Training text: files or folders of .txt, .jsonl (lines with \"text\" or \"turns\"), also with .gz
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Held-out text; its loss is shown at every save
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub(crate) validation: Vec<PathBuf>,
+    /// Recipe: JSON with \"model\", \"tokenizer\" and \"train\"
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Model file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Go on with the run of OUT.train; starts it if there is none yet
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Train for about this many minutes: the speed is measured once, which fixes the number of updates
+    #[arg(long, value_name = "N")]
+    pub(crate) minutes: Option<f64>,
+    /// Start from the weights and the tokenizer of this model
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+    /// Seed of the weights and of the order of the data [default: the recipe's]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// CPU threads [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Seconds between two saves
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub(crate) save_every: f64,
+    /// Overwrite an existing model or run
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Print one JSON object at the end: step, loss, tokens, seconds, tokens_s, nats_per_byte, out
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `eval` can measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Loss on held-out text, in nats a byte
+    Lm,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct EvalArgs {
+    /// What to measure
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(crate) suite: Suite,
+    /// Held-out data: files or folders
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// Model file [default: the built-in model]
+    #[arg(value_name = "FILE", conflicts_with = "model")]
+    pub(crate) file: Option<PathBuf>,
+    /// Model file, as elsewhere
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Read all weights and check their hashes
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Write the weights as plain named float32 tensors for other tools (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SelftestArgs {
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Only kernels whose name contains this
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NewArgs {
+    /// A size of the family
+    #[arg(long, value_name = "SIZE", value_parser = ["nano", "small", "bench160", "3b", "10b"], required_unless_present = "config")]
+    pub(crate) size: Option<String>,
+    /// Recipe (as for `train`) with the model's sizes
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    pub(crate) config: Option<PathBuf>,
+    /// Seed of the weights
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Model file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// How weights are stored
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
+    pub(crate) storage: StorageArg,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+/// How weights are stored in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StorageArg {
+    /// 16 bits a weight
+    F16,
+    /// 32 bits a weight
+    F32,
+}

@@ -1,0 +1,187 @@
+//! `lichen chat`, what `lichen` alone does: a conversation.
+//!
+//! The model's state is the conversation: nothing is read twice, and /save keeps it in a small file. Banner and
+//! prompt are for people; when lines come from a pipe, each is a turn and only answers are printed.
+
+use crate::answer;
+use crate::args::ChatArgs;
+use crate::failure::{Done, Failure, plain};
+use crate::output::{bold, faint, note, short, warn};
+use crate::{devices, files, interrupt, load, output};
+use lichen::session::Session;
+use lichen::{Model, Sampler, State};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+const HELP: &str = "/save FILE   keep this conversation in a file
+/load FILE   go on with one that was kept
+/route       the sections that the last token woke, and how strongly
+/reset       forget this conversation
+/quit        end (also Ctrl-D)
+Ctrl-C ends an answer; a second one ends the chat.";
+
+struct Chat {
+    model: Arc<Model>,
+    session: Session,
+    sampler: Sampler,
+    stops: Vec<String>,
+    n: usize,
+    /// Nothing was said yet.
+    fresh: bool,
+    /// The last answer ran to its length or was ended by a person, so that the model has not seen its end.
+    open: bool,
+}
+
+pub(crate) fn chat(args: &ChatArgs) -> Done {
+    if args.model.list_devices {
+        return devices::devices(false);
+    }
+    let n = answer::limit(args.n_predict)?;
+    let model = load::model(&args.model)?;
+    let sampler = answer::sampler(&args.sample, 0.7, model.tokenizer(), &["<end>", "<user>"])?;
+    let session = Session::new(model.clone())?;
+    let stops = args.sample.stop.clone();
+    let mut chat = Chat { model, session, sampler, stops, n, fresh: true, open: false };
+    interrupt::listen();
+    let person = io::stdin().is_terminal();
+    if person {
+        chat.banner(args.model.model.as_deref());
+    }
+    let mut lines = io::stdin().lock();
+    loop {
+        if person {
+            eprint!("{}", bold("> "));
+            // A prompt that cannot be shown is no reason not to listen.
+            let _ = io::stderr().flush();
+        }
+        let mut line = Vec::new();
+        interrupt::at_prompt(true);
+        let read = lines.read_until(b'\n', &mut line);
+        interrupt::at_prompt(false);
+        interrupt::clear();
+        match read {
+            Ok(0) if person => {
+                note("");
+                return Ok(());
+            }
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(Failure::Failed(format!("cannot read standard input: {}", plain(&e)))),
+        }
+        let line = files::utf8(line, "the line");
+        match line.trim() {
+            "" => {}
+            "/quit" | "/exit" | "/bye" => return Ok(()),
+            line => match line.strip_prefix('/') {
+                Some(command) => chat.command(command)?,
+                None => chat.turn(line)?,
+            },
+        }
+    }
+}
+
+impl Chat {
+    fn banner(&self, path: Option<&Path>) {
+        let config = self.model.config();
+        let sizes = format!("{} weights, {} active", short(config.total_params()), short(config.active_params()));
+        note(&format!("{} {}, {sizes}, on {}", bold("lichen"), load::name(path), self.model.device().name()));
+        for line in self.model.about().lines() {
+            note(&faint(&output::for_terminal(line)));
+        }
+        note(&faint("Nothing leaves this machine. /help lists commands, Ctrl-C ends an answer."));
+    }
+
+    /// One turn. Errors of the device end the chat, Ctrl-C only the answer.
+    fn turn(&mut self, text: &str) -> Done {
+        let tokenizer = self.model.tokenizer();
+        let mut prompt = Vec::new();
+        if !self.fresh && self.open {
+            // As in training: an answer has an end before the next turn begins.
+            prompt.extend(tokenizer.special("<end>"));
+        }
+        prompt.extend(tokenizer.user_turn(text));
+        self.fresh = false;
+        self.open = true;
+        match answer::read(&mut self.session, &prompt) {
+            Err(Failure::Interrupted(_)) => {
+                note(&faint("(not all of it was read)"));
+                return Ok(());
+            }
+            other => other?,
+        }
+        let mut last = '\n';
+        let answer = answer::answer(&mut self.session, tokenizer, &self.sampler, self.n, &self.stops, |text| {
+            last = text.chars().last().unwrap_or(last);
+            answer::show(text)
+        })?;
+        if last != '\n' || answer.text.is_empty() {
+            output::print("\n")?;
+        }
+        // Each answer its own draws, also when a seed was given: the same question twice is not the same draw twice.
+        self.sampler.seed = self.sampler.seed.wrapping_add(1);
+        Ok(())
+    }
+
+    /// A command; what goes wrong is said and the chat goes on.
+    fn command(&mut self, command: &str) -> Done {
+        let (name, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
+        let file = Path::new(rest.trim());
+        let result = match (name, rest.trim()) {
+            ("help", _) => {
+                note(HELP);
+                Ok(())
+            }
+            ("save" | "load", "") => Err(Failure::Usage(format!("/{name} needs a file: /{name} talk.state"))),
+            ("save", _) => self.save(file),
+            ("load", _) => self.load(file),
+            ("route", _) => self.route(),
+            ("reset", _) => self.reset(),
+            _ => Err(Failure::Usage(format!("there is no /{name}; /help lists the commands"))),
+        };
+        match result {
+            Err(Failure::Usage(_) | Failure::Failed(_)) => {
+                if let Err(failure) = result {
+                    warn(&failure.line());
+                }
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn save(&mut self, path: &Path) -> Done {
+        files::may_overwrite(path, false)?;
+        let bytes = pollster::block_on(self.session.state())?.to_bytes();
+        files::write(path, |out| out.write_all(&bytes).map_err(|e| Failure::file("write", path, &e)))?;
+        note(&faint(&format!("{}: {}", path.display(), output::bytes(bytes.len() as u64))));
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> Done {
+        let bytes = files::map(path)?;
+        let cannot = || Failure::with(format!("cannot load {}", path.display()));
+        let state = State::from_bytes(&bytes).map_err(cannot())?;
+        self.session.restore(&state).map_err(cannot())?;
+        self.fresh = state.position() == 0;
+        self.open = !self.fresh;
+        note(&faint(&format!("{} tokens remembered", state.position())));
+        Ok(())
+    }
+
+    fn route(&mut self) -> Done {
+        if self.fresh {
+            return Err(Failure::Usage("nothing was said yet".into()));
+        }
+        let routes = pollster::block_on(self.session.routes())?;
+        answer::route_lines(&routes).iter().for_each(|line| note(line));
+        Ok(())
+    }
+
+    fn reset(&mut self) -> Done {
+        self.session.reset()?;
+        (self.fresh, self.open) = (true, false);
+        note(&faint("forgotten"));
+        Ok(())
+    }
+}

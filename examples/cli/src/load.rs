@@ -1,0 +1,81 @@
+//! From flags to a model on a device.
+
+use crate::args::{DeviceArgs, ModelArgs};
+use crate::failure::{Done, Failure};
+use crate::{files, output};
+use lichen::{Checkpoint, Choice, Device, Header, Model};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The model that is part of the program. An empty file stands for none.
+static BUILT_IN: &[u8] = include_bytes!("../model/lichen.safetensors");
+
+/// A model file's bytes.
+pub(crate) enum Bytes {
+    BuiltIn,
+    File(files::Mapped),
+}
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::BuiltIn => BUILT_IN,
+            Bytes::File(map) => map,
+        }
+    }
+}
+
+/// Name of a model for people.
+pub(crate) fn name(path: Option<&Path>) -> String {
+    path.map_or("the built-in model".into(), |p| p.display().to_string())
+}
+
+/// Opens a model file, or the built-in model.
+pub(crate) fn bytes(path: Option<&Path>) -> Done<Bytes> {
+    match path {
+        Some(path) => Ok(Bytes::File(files::map(path)?)),
+        None if BUILT_IN.is_empty() => {
+            Err(Failure::Failed("this build of lichen has no built-in model; name a model file with -m".into()))
+        }
+        None => Ok(Bytes::BuiltIn),
+    }
+}
+
+/// Reads and checks a model file's header.
+pub(crate) fn header(path: Option<&Path>, bytes: &Bytes) -> Done<Header> {
+    Header::parse(bytes, bytes.len() as u64).map_err(Failure::with(format!("cannot use {}", name(path))))
+}
+
+/// Reads and checks a whole model file.
+pub(crate) fn checkpoint(path: Option<&Path>) -> Done<Checkpoint> {
+    let bytes = bytes(path)?;
+    Checkpoint::parse(&bytes).map_err(Failure::with(format!("cannot use {}", name(path))))
+}
+
+/// Opens the device of the flags, and says what a person should know about it.
+pub(crate) fn device(args: &DeviceArgs) -> Done<Arc<Device>> {
+    let choice = Choice::from(args.device.as_str());
+    let opened = pollster::block_on(Device::open(&choice, args.threads.map_or(0, usize::from)));
+    let (device, note) = opened.map_err(|e| Failure::Failed(format!("{e}; see 'lichen devices'")))?;
+    if let Some(note) = note {
+        output::warn(&note);
+    }
+    log::info!("device: {}", device.name());
+    Ok(Arc::new(device))
+}
+
+/// A CPU device for training and the like.
+pub(crate) fn cpu(threads: Option<u16>) -> Done<Arc<Device>> {
+    device(&DeviceArgs { device: "cpu".into(), threads })
+}
+
+/// The model of the flags on the device of the flags.
+pub(crate) fn model(args: &ModelArgs) -> Done<Arc<Model>> {
+    let path = args.model.as_deref();
+    // The file first: its errors are found at once, a GPU takes a moment.
+    let checkpoint = checkpoint(path)?;
+    let device = device(&args.device)?;
+    let model = Model::new(checkpoint, device).map_err(Failure::with(format!("cannot load {}", name(path))))?;
+    Ok(Arc::new(model))
+}

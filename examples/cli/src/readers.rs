@@ -1,0 +1,195 @@
+//! Text from files: plain text and JSON lines, packed or not, one file or a folder of them.
+
+use crate::failure::{Done, Failure};
+use crate::files;
+use lichen::data::{Document, Speaker};
+use serde::Deserialize;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// What can be read, for messages.
+const KINDS: &str = ".txt, .txt.gz, .jsonl and .jsonl.gz";
+
+/// A line of a `.jsonl` file: `{"text": ..}` or `{"turns": [{"s": "U" or "S", "t": ..}, ..]}`; other keys are left alone.
+#[derive(Deserialize)]
+struct Line {
+    text: Option<String>,
+    turns: Option<Vec<Turn>>,
+}
+
+#[derive(Deserialize)]
+struct Turn {
+    s: Side,
+    t: String,
+}
+
+/// U: the user; S: the system, which here is the model.
+#[derive(Deserialize)]
+enum Side {
+    U,
+    S,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Text,
+    Lines,
+}
+
+/// The kind of a file by its name, and whether it is packed.
+fn kind(path: &Path) -> Option<(Kind, bool)> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let (name, packed) = match name.strip_suffix(".gz") {
+        Some(inner) => (inner.to_string(), true),
+        None => (name, false),
+    };
+    match () {
+        () if name.ends_with(".txt") => Some((Kind::Text, packed)),
+        () if name.ends_with(".jsonl") => Some((Kind::Lines, packed)),
+        () => None,
+    }
+}
+
+/// All documents of files and folders (their readable files, recursively, in the order of their paths).
+pub(crate) fn documents(paths: &[PathBuf]) -> Done<Vec<Document>> {
+    let mut documents = Vec::new();
+    for path in paths {
+        let mut files = Vec::new();
+        match fs::metadata(path).map_err(|e| Failure::file("read", path, &e))?.is_dir() {
+            true => collect(path, &mut files)?,
+            false => files.push(path.clone()),
+        }
+        if files.is_empty() {
+            return Err(Failure::Failed(format!("{} holds no {KINDS} file", path.display())));
+        }
+        for file in files {
+            let before = documents.len();
+            read(&file, &mut documents)?;
+            log::info!("{}: {} documents", file.display(), documents.len() - before);
+        }
+    }
+    if documents.is_empty() {
+        let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
+        return Err(Failure::Failed(format!("there is no text in {}", names.join(", "))));
+    }
+    Ok(documents)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Done {
+    let cannot = |e| Failure::file("read", folder, &e);
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        entries.push(entry.map_err(cannot)?);
+    }
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // Links to folders are not followed: they may lead in a circle.
+        if entry.file_type().map_err(cannot)?.is_dir() {
+            collect(&path, files)?;
+        } else if kind(&path).is_some() {
+            files.push(path);
+        } else {
+            log::debug!("{} passed over: not {KINDS}", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn read(path: &Path, documents: &mut Vec<Document>) -> Done {
+    let Some((kind, packed)) = kind(path) else {
+        return Err(Failure::Failed(format!("cannot read {}: only {KINDS} are read", path.display())));
+    };
+    let cannot = |e| Failure::file("read", path, &e);
+    let mut bytes = fs::read(path).map_err(cannot)?;
+    if packed {
+        let mut unpacked = Vec::with_capacity(bytes.len() * 3);
+        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked).map_err(cannot)?;
+        bytes = unpacked;
+    }
+    let text = files::utf8(bytes, &path.display().to_string());
+    match kind {
+        Kind::Text if text.trim().is_empty() => {}
+        Kind::Text => documents.push(Document::Text(text)),
+        Kind::Lines => {
+            for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                let document = parse(line)
+                    .map_err(|e| Failure::Failed(format!("cannot read {}, line {}: {e}", path.display(), i + 1)))?;
+                documents.push(document);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parse(line: &str) -> Result<Document, String> {
+    let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    match line {
+        Line { turns: Some(turns), .. } => {
+            let speaker = |side: &Side| match side {
+                Side::U => Speaker::User,
+                Side::S => Speaker::Lichen,
+            };
+            Ok(Document::Turns(turns.into_iter().map(|turn| (speaker(&turn.s), turn.t)).collect()))
+        }
+        Line { text: Some(text), .. } => Ok(Document::Text(text)),
+        _ => Err("it has neither \"text\" nor \"turns\"".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn packed(text: &str) -> Vec<u8> {
+        let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        out.write_all(text.as_bytes()).expect("packs");
+        out.finish().expect("packs")
+    }
+
+    #[test]
+    fn folders_are_read_in_order() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let put = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().expect("has a parent")).expect("creates");
+            fs::write(path, bytes).expect("writes");
+        };
+        put("b/two.txt.gz", &packed("two"));
+        put("a.txt", b"one");
+        put(
+            "c.jsonl",
+            b"{\"text\":\"three\",\"x\":1}\n\n{\"turns\":[{\"s\":\"U\",\"t\":\"hi\"},{\"s\":\"S\",\"t\":\"yes\"}]}\n",
+        );
+        put("c.md", b"not read");
+        put("empty.txt", b" \n");
+        let turns = vec![(Speaker::User, "hi".to_string()), (Speaker::Lichen, "yes".to_string())];
+        let text = |s: &str| Document::Text(s.into());
+        let got = documents(&[dir.path().to_path_buf()]).expect("reads");
+        assert_eq!(got, [text("one"), text("two"), text("three"), Document::Turns(turns)]);
+    }
+
+    #[test]
+    fn bad_files_are_named() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| dir.path().join(name);
+        for (name, bytes, says) in [
+            ("a.jsonl", b"{\"text\":\"x\"}\n{\"other\":1}".to_vec(), "line 2"),
+            ("b.jsonl", b"nonsense".to_vec(), "line 1"),
+            ("c.txt.gz", b"not packed".to_vec(), "cannot read"),
+            ("d.pdf", b"x".to_vec(), "only .txt"),
+            ("e.txt", Vec::new(), "no text"),
+        ] {
+            fs::write(path(name), bytes).expect("writes");
+            let error = documents(&[path(name)]).expect_err(name).to_string();
+            assert!(error.contains(says) && error.contains(name), "{error}");
+        }
+        assert!(documents(&[path("absent.txt")]).is_err());
+        let mut half = packed(&"some text ".repeat(100));
+        half.truncate(half.len() / 2);
+        fs::write(path("half.txt.gz"), half).expect("writes");
+        assert!(documents(&[path("half.txt.gz")]).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! Recipes: a JSON file that says what to train.
+//!
+//! ```json
+//! {
+//!   "about": "what the model is, for those who chat with it",
+//!   "model": "nano", or {"like": "nano", "layers": 4}, or all sizes; "vocab" is the tokenizer's,
+//!   "tokenizer": "bytes", or {"bpe": 2048} (learned from the training text),
+//!   "storage": "f16" or "f32",
+//!   "train": {"batch": 16, "context": 256, "steps": 1000, "lr": 0.003}
+//! }
+//! ```
+
+use crate::args::StorageArg;
+use crate::failure::{Done, Failure};
+use lichen::data::Document;
+use lichen::train::TrainOptions;
+use lichen::{Config, Tokenizer};
+use serde::Deserialize;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// What to train.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recipe {
+    /// What the model is, for those who chat with it.
+    #[serde(default)]
+    pub(crate) about: String,
+    model: Value,
+    #[serde(default)]
+    tokenizer: Alphabet,
+    /// How the finished model is stored.
+    #[serde(default = "half")]
+    pub(crate) storage: StorageArg,
+    /// How to train it.
+    #[serde(default)]
+    pub(crate) train: TrainOptions,
+}
+
+/// Which tokenizer.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+enum Alphabet {
+    #[default]
+    Bytes,
+    Bpe(usize),
+}
+
+fn half() -> StorageArg {
+    StorageArg::F16
+}
+
+impl Recipe {
+    /// Reads and checks a recipe, all but what needs the data.
+    pub(crate) fn read(path: &Path) -> Done<Self> {
+        let text = fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
+        let bad = |e: String| Failure::Failed(format!("recipe {}: {e}", path.display()));
+        let recipe: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        recipe.train.validate().map_err(|e| bad(e.to_string()))?;
+        let vocab = match recipe.tokenizer {
+            Alphabet::Bytes => Tokenizer::bytes().vocab(),
+            Alphabet::Bpe(n) => n,
+        };
+        recipe.config(vocab).map_err(|e| bad(e.to_string()))?;
+        Ok(recipe)
+    }
+    /// A size of the family, without training.
+    pub(crate) fn sized(name: &str) -> Self {
+        let train = TrainOptions::default();
+        Self { about: String::new(), model: name.into(), tokenizer: Alphabet::Bytes, storage: half(), train }
+    }
+
+    /// The tokenizer, learned from the documents where the recipe says so.
+    pub(crate) fn tokenizer(&self, documents: &[Document]) -> Done<Tokenizer> {
+        let Alphabet::Bpe(vocab) = self.tokenizer else { return Ok(Tokenizer::bytes()) };
+        let texts = documents.iter().flat_map(|document| match document {
+            Document::Text(text) => vec![text.clone()],
+            Document::Turns(turns) => turns.iter().map(|(_, text)| text.clone()).collect(),
+        });
+        Ok(Tokenizer::train(texts, vocab)?)
+    }
+
+    /// The model's sizes, with the tokenizer's vocabulary unless the recipe names one.
+    pub(crate) fn config(&self, vocab: usize) -> Done<Config> {
+        let named = |name: &str| {
+            let unknown =
+                || Failure::Failed(format!("model: there is no size \"{name}\"; nano, small, bench160, 3b, 10b"));
+            Config::named(name).ok_or_else(unknown)
+        };
+        let config: Config = match &self.model {
+            Value::String(name) => Config { vocab, ..named(name)? },
+            Value::Object(sizes) => {
+                let mut sizes = sizes.clone();
+                let mut all = match sizes.remove("like") {
+                    Some(Value::String(name)) => to_object(serde_json::to_value(named(&name)?))?,
+                    Some(_) => return Err(Failure::Failed("model: \"like\" must be the name of a size".into())),
+                    None => serde_json::Map::new(),
+                };
+                all.insert("vocab".into(), vocab.into());
+                all.extend(sizes);
+                serde_json::from_value(Value::Object(all)).map_err(|e| Failure::Failed(format!("model: {e}")))?
+            }
+            _ => return Err(Failure::Failed("model: must be the name of a size or an object".into())),
+        };
+        if config.vocab != vocab {
+            let got = config.vocab;
+            return Err(Failure::Failed(format!(
+                "model: vocab is {got}, the tokenizer has {vocab} tokens; leave vocab out"
+            )));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+    /// The sizes for random weights: a named size as the family has it, with its own vocabulary.
+    pub(crate) fn untrained(&self) -> Done<Config> {
+        let vocab = match (&self.model, self.tokenizer) {
+            (Value::String(name), Alphabet::Bytes) => Config::named(name).map_or(0, |c| c.vocab),
+            (_, Alphabet::Bytes) => Tokenizer::bytes().vocab(),
+            (_, Alphabet::Bpe(n)) => n,
+        };
+        self.config(vocab)
+    }
+}
+
+fn to_object(value: serde_json::Result<Value>) -> Done<serde_json::Map<String, Value>> {
+    match value {
+        Ok(Value::Object(map)) => Ok(map),
+        other => Err(Failure::Failed(format!("model: sizes are {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(text: &str) -> Result<Recipe, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn sizes_come_by_name_by_likeness_or_whole() {
+        let nano = recipe(r#"{"model": "nano"}"#).expect("reads").config(260).expect("is valid");
+        assert_eq!(nano, Config { vocab: 260, ..Config::nano() });
+        let like = recipe(r#"{"model": {"like": "nano", "layers": 2}, "tokenizer": {"bpe": 512}}"#).expect("reads");
+        assert_eq!(like.config(512).expect("is valid"), Config { vocab: 512, layers: 2, ..Config::nano() });
+        for bad in [
+            r#"{"model": "tiny"}"#,
+            r#"{"model": {"layers": 2}}"#,
+            r#"{"model": {"like": "nano", "vocab": 100}}"#,
+            r#"{"model": {"like": "nano", "leyers": 1}}"#,
+        ] {
+            assert!(recipe(bad).expect("reads").config(260).is_err(), "{bad}");
+        }
+        assert!(recipe(r#"{"model": "nano", "tokeniser": "bytes"}"#).is_err());
+        assert!(recipe(r#"{"model": "nano", "train": {"batchsize": 1}}"#).is_err());
+    }
+
+    #[test]
+    fn the_recipes_of_this_repository_are_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
+        let mut found = 0;
+        for entry in fs::read_dir(folder).expect("the recipes are there") {
+            let path = entry.expect("reads").path();
+            Recipe::read(&path).expect("is valid");
+            found += 1;
+        }
+        assert!(found >= 2);
+    }
+}
