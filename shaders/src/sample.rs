@@ -215,9 +215,9 @@ fn cases(c: &mut Cases<Params>) {
         .ids("control", start);
     // The penalty turns the best two away; the ring has wrapped, and ids past the vocabulary mean nothing.
     set(c.add("penalty", of(300)), 0.0, 0, 1.0, 4.0, 256, 0)
-        .reals("logits", |r, i| if i < 2 { 9.0 } else { r.uniform() * 4.0 })
+        .reals("logits", |r, i| [9.0, 9.0, 5.0].get(i).copied().unwrap_or(4.0 * r.uniform()))
         .ids("control", |_, i| [1, 1000, 2, 0][i])
-        .ids("history", |_, i| [0, 1, 0, 400, u32::MAX][i % 5]);
+        .ids("history", |_, i| [0, 1, 0, 65538, u32::MAX][i % 5]);
     set(c.add("look_back", of(300)), 0.0, 0, 1.0, 4.0, 3, 0)
         .reals("logits", |_, i| f64::from(i as u32) / 10.0)
         .ids("control", |_, i| [1, 258, 0, 0][i])

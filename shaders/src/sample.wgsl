@@ -44,8 +44,10 @@ fn look_back() -> u32 {
 }
 
 fn mark(back: u32) {
-    let id = history[(control[1] - 1u - back) % 256u] % 65536u;
-    atomicOr(&marks[id / 32u], 1u << (id % 32u));
+    let id = history[(control[1] - 1u - back) % 256u];
+    if (id < p.vocab) {
+        atomicOr(&marks[id % 65536u / 32u], 1u << (id % 32u));
+    }
 }
 
 // Marks are shared by ids that are equal modulo 65536: this is the exact answer.
