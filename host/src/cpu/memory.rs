@@ -53,7 +53,11 @@ impl CpuMemory {
             self.blocks.retain(|_, e| e.owner.strong_count() > 0);
             self.sweep_at = self.blocks.len() * 2 + 64;
         }
-        let make = || Entry { block: Arc::new(Block::zeros(buffer.len())), owner: buffer.alive(), written: buffer.role() != Role::Weight };
+        let make = || Entry {
+            block: Arc::new(Block::zeros(buffer.len())),
+            owner: buffer.alive(),
+            written: buffer.role() != Role::Weight,
+        };
         self.blocks.entry(buffer.id()).or_insert_with(make).block.clone()
     }
     /// The block behind a buffer that a recording will read: a weight must have been written.

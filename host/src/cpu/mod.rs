@@ -5,8 +5,10 @@
 
 mod fast;
 mod memory;
+mod optimizer;
 mod tape;
 
+pub use optimizer::{AdamW, Moments};
 pub use tape::{Gradients, Tape};
 
 use crate::buffer::View;
@@ -29,6 +31,20 @@ pub struct Cpu {
 struct Inner {
     memory: CpuMemory,
     prepared: HashMap<u64, (Weak<u64>, Arc<Vec<Prepared>>)>,
+    times: Option<Times>,
+}
+
+/// Seconds spent in each kernel, forward and backward.
+pub type Times = std::collections::BTreeMap<&'static str, [f64; 2]>;
+
+impl Inner {
+    /// Runs work on behalf of a kernel, timed when somebody asked for it.
+    fn timed(&mut self, kernel: &'static str, direction: usize, work: impl FnOnce()) {
+        let Some(times) = &mut self.times else { return work() };
+        let start = std::time::Instant::now();
+        work();
+        times.entry(kernel).or_default()[direction] += start.elapsed().as_secs_f64();
+    }
 }
 
 /// An operation with its memory found.
@@ -59,6 +75,13 @@ impl Cpu {
         &self.pool
     }
 
+    /// Copies a view out at once: what learning uses between passes.
+    pub fn values<E: bytemuck::Pod>(&self, view: &View) -> Result<Vec<E>, HostError> {
+        let mut out = vec![E::zeroed(); view.len * 4 / size_of::<E>().max(1)];
+        self.read(view, bytemuck::cast_slice_mut(&mut out))?;
+        Ok(out)
+    }
+
     pub(crate) fn write(&self, view: &View, bytes: &[u8]) -> Result<(), HostError> {
         let mut inner = self.lock();
         let block = inner.memory.block(&view.buffer);
@@ -73,20 +96,29 @@ impl Cpu {
         let mut inner = self.lock();
         let block = inner.memory.readable(&view.buffer)?;
         // SAFETY: the lock is held and the range was checked against the buffer's length.
-        bytes.copy_from_slice(unsafe { std::slice::from_raw_parts(block.pointer().add(view.offset).cast::<u8>(), bytes.len()) });
+        bytes.copy_from_slice(unsafe {
+            std::slice::from_raw_parts(block.pointer().add(view.offset).cast::<u8>(), bytes.len())
+        });
         Ok(())
     }
 
     pub(crate) fn run(&self, recording: &Recording, times: usize) -> Result<(), HostError> {
         let mut inner = self.lock();
         let ops = self.prepare(&mut inner, recording)?;
-        for _ in 0..times {
-            for op in ops.iter() {
+        let inner = &mut *inner;
+        self.pool.enter(|| {
+            for op in (0..times).flat_map(|_| ops.iter()) {
                 // SAFETY: the lock is held, so nobody else touches the blocks.
-                op.forward.run(&self.pool, &op.op.params, unsafe { op.slots() });
+                let slots = unsafe { op.slots() };
+                inner.timed(op.op.kernel.name, 0, || op.forward.run(&self.pool, &op.op.params, slots));
             }
-        }
+        });
         Ok(())
+    }
+
+    /// Starts to time each kernel, or stops; returns what was measured since the last call.
+    pub fn time_kernels(&self, on: bool) -> Times {
+        std::mem::replace(&mut self.lock().times, on.then(Times::default)).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

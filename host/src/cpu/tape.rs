@@ -94,7 +94,7 @@ impl Cpu {
                     _ => None,
                 };
             tape.old.push(slots.iter().zip(op.op.kernel.bindings).map(keep).collect());
-            op.forward.run(&self.pool, &op.op.params, slots);
+            inner.timed(op.op.kernel.name, 0, || op.forward.run(&self.pool, &op.op.params, slots));
         }
         Ok(tape)
     }
@@ -194,7 +194,7 @@ impl Cpu {
                     (slot, None) => slot,
                 })
                 .collect();
-            backward.run(&self.pool, &op.op.params, values, grads, fresh);
+            inner.timed(op.op.kernel.name, 1, || backward.run(&self.pool, &op.op.params, values, grads, fresh));
             for ((g, (view, access)), copy) in taken.into_iter().zip(&args).zip(copies) {
                 let Some(g) = g else { continue };
                 if copy {
