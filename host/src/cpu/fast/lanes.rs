@@ -6,7 +6,8 @@ pub(super) const LANES: usize = 16;
 
 /// Compiles a function for each vector instruction set and picks one at run time. Inside, `FMA` says whether
 /// `a * b + c` is one instruction and `WIDE` whether there are 32 registers of 512 bits; helpers that take them
-/// as const arguments must be `#[inline(always)]`, or they would be compiled for the baseline.
+/// as const arguments must be `#[inline(always)]` and hold no closures, or those would be compiled for the baseline,
+/// where a fused multiplication is a library call.
 macro_rules! vector {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -72,20 +73,19 @@ pub(super) fn sum(mut x: [f32; LANES]) -> f32 {
     x[0]
 }
 
-/// Sum of `f(i)` over `0..n`, one partial sum a lane.
+/// Sum of products of three.
 #[inline(always)]
-pub(super) fn sum_of(n: usize, f: impl Fn(usize) -> f32) -> f32 {
+pub(super) fn dot3<const F: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
-    let whole = n / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        for (l, lane) in lanes.iter_mut().enumerate() {
-            *lane += f(i + l);
+    let whole = a.len() / LANES * LANES;
+    for i in (0..whole).step_by(LANES) {
+        let (a, b, c) = (&a[i..i + LANES], &b[i..i + LANES], &c[i..i + LANES]);
+        for l in 0..LANES {
+            lanes[l] = madd::<F>(a[l] * b[l], c[l], lanes[l]);
         }
-        i += LANES;
     }
-    for (l, lane) in lanes.iter_mut().enumerate().take(n - whole) {
-        *lane += f(whole + l);
+    for i in whole..a.len() {
+        lanes[i - whole] += a[i] * b[i] * c[i];
     }
     sum(lanes)
 }

@@ -1,6 +1,7 @@
 //! Fast forms of kernels for the CPU device: SIMD chosen at run time, the worker pool, GEMM for many rows.
 //! A kernel that is not listed in [`FORMS`] runs its plain reference.
 
+mod delta_inputs;
 mod lanes;
 mod loss;
 mod matmul;
@@ -66,7 +67,7 @@ static FORMS: &[Form] = forms![
     matmul: matmul + backward,
     conv: mixing::conv + backward,
     slope: mixing::slope + backward,
-    delta_inputs: mixing::delta_inputs + backward,
+    delta_inputs: delta_inputs + backward,
     scan: scan + backward,
     gate: rows::gate + backward,
     add: rows::add + backward,

@@ -1,7 +1,7 @@
 //! `router` and `router_gate`: scores of all sections by one product, then a short ordered list a row.
 
 use super::Fresh;
-use super::lanes::{axpy, dot, sigmoid, vector};
+use super::lanes::{LANES, axpy, dot, sigmoid, vector};
 use super::product::{Matrix, gemm, matvec};
 use super::share::{Scratch, collect, cut, cut_wanted, pieces};
 use crate::pool::Pool;
@@ -26,14 +26,13 @@ pub(super) mod router {
         let cuts = pieces(rows, ENOUGH, pool.threads());
         let work = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots)).collect();
         pool.each(work, |(scores, ids): (&mut [f32], &mut [u32])| {
-            let mut best = Vec::with_capacity(p.picks as usize + 1);
+            let mut left = Scratch::new(sections);
             for (scores, ids) in scores.chunks_exact_mut(sections).zip(ids.chunks_exact_mut(slots)) {
                 finish(scores, a.bias);
                 let (always, picked) = ids.split_at_mut(p.always as usize);
                 always.iter_mut().zip(0..).for_each(|(slot, id)| *slot = id);
-                pick(scores, &mut best, picked.len());
-                picked.iter_mut().zip(&best).for_each(|(slot, (_, s))| *slot = p.always + s);
-                picked.sort_unstable();
+                pick(scores, &mut left, picked);
+                picked.iter_mut().for_each(|id| *id += p.always);
             }
         });
     }
@@ -48,21 +47,31 @@ pub(super) mod router {
         }
     }
 
-    /// The `count` highest scores, best first, ties by id.
-    fn pick(scores: &[f32], best: &mut Vec<(f32, u32)>, count: usize) {
-        best.clear();
-        if count == 0 {
-            return;
-        }
-        for (&score, id) in scores.iter().zip(0..) {
-            if best.len() == count {
-                if score <= best[count - 1].0 {
-                    continue;
+    vector! {
+        /// Ids of the highest scores, as many as `picked` has room for, ascending. Ties go to the lower id.
+        /// `left` is scratch as long as the scores.
+        fn pick(scores: &[f32], left: &mut [f32], picked: &mut [u32]) {
+            left.copy_from_slice(scores);
+            for n in 0..picked.len() {
+                let mut tops = [f32::NEG_INFINITY; LANES];
+                let blocks = left.chunks_exact(LANES);
+                let rest = blocks.remainder();
+                for block in blocks {
+                    for l in 0..LANES {
+                        tops[l] = if block[l] > tops[l] { block[l] } else { tops[l] };
+                    }
                 }
-                best.pop();
+                let top = tops.iter().chain(rest).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top });
+                let at = if top > f32::NEG_INFINITY {
+                    left.iter().position(|&x| x == top).unwrap_or(0)
+                } else {
+                    // Only sections without a score are left: the lowest id that was not taken.
+                    (0..left.len()).find(|&s| !picked[..n].contains(&(s as u32))).unwrap_or(0)
+                };
+                left[at] = f32::NEG_INFINITY;
+                picked[n] = at as u32;
             }
-            let at = best.iter().rposition(|&(other, _)| score <= other).map_or(0, |i| i + 1);
-            best.insert(at, (score, id));
+            picked.sort_unstable();
         }
     }
 }

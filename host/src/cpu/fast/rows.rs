@@ -1,7 +1,7 @@
 //! Kernels that treat each row on its own: `rms_norm`, `gate`, `add`, `section_sum`.
 
 use super::Fresh;
-use super::lanes::{axpy, dot, madd, sigmoid, sum_of, vector};
+use super::lanes::{axpy, dot, dot3, madd, sigmoid, vector};
 use super::share::{Scratch, collect, cut, cut_wanted, pieces};
 use crate::pool::Pool;
 use std::ops::Range;
@@ -40,22 +40,53 @@ pub(super) mod rms_norm {
         }
     }
 
+    #[inline(always)]
+    fn scale<const F: bool>(width: usize, eps: f32, x: &[f32]) -> f32 {
+        1.0 / (dot::<F>(x, x) / width as f32 + eps).sqrt()
+    }
+
+    #[inline(always)]
+    fn norm_row<const F: bool>(width: usize, eps: f32, x: &[f32], gain: &[f32], y: &mut [f32]) {
+        let (x, gain, y) = (&x[..width], &gain[..width], &mut y[..width]);
+        let s = scale::<F>(width, eps, x);
+        for i in 0..width {
+            y[i] = x[i] * s * gain[i];
+        }
+    }
+
+    #[inline(always)]
+    fn unnorm_row<const F: bool>(
+        width: usize,
+        eps: f32,
+        reads: [&[f32]; 3],
+        dx: Option<&mut [f32]>,
+        dgain: &mut [f32],
+        fresh: bool,
+    ) {
+        let ([x, gain, dy], dgain) = (reads.map(|r| &r[..width]), &mut dgain[..width]);
+        let s = scale::<F>(width, eps, x);
+        let pull = dot3::<F>(dy, gain, x) * s * s * s / width as f32;
+        for i in 0..width {
+            dgain[i] = madd::<F>(dy[i] * s, x[i], dgain[i]);
+        }
+        let Some(dx) = dx else { return };
+        let dx = &mut dx[..width];
+        for i in 0..width {
+            let old = if fresh { 0.0 } else { dx[i] };
+            dx[i] = old + (dy[i] * gain[i] * s - x[i] * pull);
+        }
+    }
+
     vector! {
         fn norm(p: Params, rows: Range<usize>, x: &[f32], gain: &[f32], y: &mut [f32]) {
-            let one = |width: usize, x: &[f32], gain: &[f32], y: &mut [f32]| {
-                let s = 1.0 / (sum_of(width, |i| x[i] * x[i]) / width as f32 + p.eps).sqrt();
-                for i in 0..width {
-                    y[i] = x[i] * s * gain[i];
-                }
-            };
             let width = p.width as usize;
             for (r, y) in rows.zip(y.chunks_exact_mut(width)) {
                 let (x, gain) = (&x[r * width..][..width], &gain[r % p.gains as usize * width..][..width]);
                 // A width known to the compiler spares the short rows of heads their loops.
                 match width {
-                    32 => one(32, x, gain, y),
-                    64 => one(64, x, gain, y),
-                    _ => one(width, x, gain, y),
+                    32 => norm_row::<FMA>(32, p.eps, x, gain, y),
+                    64 => norm_row::<FMA>(64, p.eps, x, gain, y),
+                    _ => norm_row::<FMA>(width, p.eps, x, gain, y),
                 }
             }
         }
@@ -64,21 +95,6 @@ pub(super) mod rms_norm {
     vector! {
         fn unnorm(p: Params, rows: Range<usize>, reads: [&[f32]; 3], dx: Option<&mut [f32]>, dgain: &mut [f32], fresh: bool) {
             let [x, gain, dy] = reads;
-            let one = |width: usize, x: &[f32], gain: &[f32], dy: &[f32], dx: Option<&mut [f32]>, dgain: &mut [f32]| {
-                let (x, gain, dy, dgain) = (&x[..width], &gain[..width], &dy[..width], &mut dgain[..width]);
-                let s = 1.0 / (sum_of(width, |i| x[i] * x[i]) / width as f32 + p.eps).sqrt();
-                let pull = sum_of(width, |i| dy[i] * gain[i] * x[i]) * s * s * s / width as f32;
-                for i in 0..width {
-                    dgain[i] = madd::<FMA>(dy[i] * s, x[i], dgain[i]);
-                }
-                if let Some(dx) = dx {
-                    let dx = &mut dx[..width];
-                    for i in 0..width {
-                        let old = if fresh { 0.0 } else { dx[i] };
-                        dx[i] = old + (dy[i] * gain[i] * s - x[i] * pull);
-                    }
-                }
-            };
             let (width, mut dx) = (p.width as usize, dx);
             for (i, r) in rows.enumerate() {
                 let at = r % p.gains as usize * width;
@@ -86,9 +102,9 @@ pub(super) mod rms_norm {
                 let (gain, dgain) = (&gain[at..][..width], &mut dgain[at..][..width]);
                 let dx = dx.as_deref_mut().map(|dx| &mut dx[i * width..][..width]);
                 match width {
-                    32 => one(32, x, gain, dy, dx, dgain),
-                    64 => one(64, x, gain, dy, dx, dgain),
-                    _ => one(width, x, gain, dy, dx, dgain),
+                    32 => unnorm_row::<FMA>(32, p.eps, [x, gain, dy], dx, dgain, fresh),
+                    64 => unnorm_row::<FMA>(64, p.eps, [x, gain, dy], dx, dgain, fresh),
+                    _ => unnorm_row::<FMA>(width, p.eps, [x, gain, dy], dx, dgain, fresh),
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! stays in the nearest cache. The gradient keeps the state every [`WINDOW`] steps and computes those between again.
 
 use super::Fresh;
-use super::lanes::{LANES, dot, madd, vector};
+use super::lanes::{LANES, madd, sum, vector};
 use super::share::{Scatter, Scratch, pieces};
 use crate::pool::Pool;
 use lichen_shaders::scan::{Args, Grads, Params, Values};
@@ -10,9 +10,12 @@ use lichen_shaders::scan::{Args, Grads, Params, Values};
 /// Steps between kept states.
 const WINDOW: usize = 16;
 
+/// Sums that go on side by side, because each addition waits for the one before.
+const CHAINS: usize = 4;
+
 /// Where one head's numbers lie.
 #[derive(Clone, Copy)]
-struct Head {
+pub(super) struct Head {
     steps: usize,
     key: usize,
     value: usize,
@@ -52,22 +55,46 @@ pub(super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
     });
 }
 
+/// Calls a function with the key width as a constant where it is a usual one, so that its loops over keys unroll and
+/// their sums stay in registers.
+macro_rules! with_key {
+    ($h:expr, $f:ident::<FMA>($($arg:expr),*)) => {
+        match $h.key {
+            16 => $f::<FMA>(16, $($arg),*),
+            32 => $f::<FMA>(32, $($arg),*),
+            key => $f::<FMA>(key, $($arg),*),
+        }
+    };
+}
+
 vector! {
     /// All steps of one head; `s` goes from the first state to the last.
     fn walk(h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
-        for t in 0..h.steps {
-            let k = &keys[h.keys(t)..][..5 * h.key];
-            // SAFETY: each head writes rows of its own.
-            let y = unsafe { y.row(h.values(t), h.value) };
-            step::<FMA>(k, &v[h.values(t)..][..h.value], s, None, Some(y));
-        }
+        with_key!(h, walk_keys::<FMA>(h, keys, v, s, y));
+    }
+}
+
+#[inline(always)]
+fn walk_keys<const F: bool>(key: usize, h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
+    for t in 0..h.steps {
+        let k = &keys[h.keys(t)..][..5 * key];
+        // SAFETY: each head writes rows of its own.
+        let y = unsafe { y.row(h.values(t), h.value) };
+        step::<F>(key, k, &v[h.values(t)..][..h.value], s, None, Some(y));
     }
 }
 
 /// One step of a state: `to` is the new state, in place when left out; `y` reads it.
 #[inline(always)]
-fn step<const F: bool>(k: &[f32], v: &[f32], s: &mut [f32], mut to: Option<&mut [f32]>, mut y: Option<&mut [f32]>) {
-    let (key, value) = (k.len() / 5, v.len());
+fn step<const F: bool>(
+    key: usize,
+    k: &[f32],
+    v: &[f32],
+    s: &mut [f32],
+    mut to: Option<&mut [f32]>,
+    mut y: Option<&mut [f32]>,
+) {
+    let (k, value) = (&k[..5 * key], v.len());
     let part = |n: usize| &k[n * key..(n + 1) * key];
     let (q, w, kappa, eta, write) = (part(0), part(1), part(2), part(3), part(4));
     let mut j = 0;
@@ -91,25 +118,30 @@ fn step<const F: bool>(k: &[f32], v: &[f32], s: &mut [f32], mut to: Option<&mut 
             }
             break;
         }
-        let c = read::<F>(kappa, s, value, j);
+        let c = read::<F>(key, kappa, s, value, j);
         let vj = load(v, j);
-        let mut sums = [[0.0; LANES]; 2];
-        for i in 0..key {
-            let old = load(s, i * value + j);
-            let mut new = [0.0; LANES];
-            for l in 0..LANES {
-                new[l] = madd::<F>(w[i], old[l], madd::<F>(write[i], vj[l], -c[l] * eta[i]));
-                sums[i % 2][l] = madd::<F>(q[i], new[l], sums[i % 2][l]);
-            }
-            match &mut to {
-                Some(to) => to[i * value + j..][..LANES].copy_from_slice(&new),
-                None => s[i * value + j..][..LANES].copy_from_slice(&new),
+        let mut sums = [[0.0; LANES]; CHAINS];
+        // The last block may be short; its chains beyond the end are left out by the range.
+        for first in (0..key).step_by(CHAINS) {
+            for (chain, sum) in sums.iter_mut().enumerate() {
+                let i = first + chain;
+                if i >= key {
+                    break;
+                }
+                let old = load(s, i * value + j);
+                let mut new = [0.0; LANES];
+                for l in 0..LANES {
+                    new[l] = madd::<F>(w[i], old[l], madd::<F>(write[i], vj[l], -c[l] * eta[i]));
+                    sum[l] = madd::<F>(q[i], new[l], sum[l]);
+                }
+                match &mut to {
+                    Some(to) => to[i * value + j..][..LANES].copy_from_slice(&new),
+                    None => s[i * value + j..][..LANES].copy_from_slice(&new),
+                }
             }
         }
         if let Some(y) = y.as_deref_mut() {
-            for l in 0..LANES {
-                y[j + l] = sums[0][l] + sums[1][l];
-            }
+            y[j..j + LANES].copy_from_slice(&total(&sums));
         }
         j += LANES;
     }
@@ -122,18 +154,29 @@ fn load(x: &[f32], at: usize) -> [f32; LANES] {
     lanes
 }
 
-/// `sum over i of with[i] s[i, j..]` in four chains, because each addition waits for the one before.
+/// Sum of the chains.
 #[inline(always)]
-fn read<const F: bool>(with: &[f32], s: &[f32], value: usize, j: usize) -> [f32; LANES] {
-    let mut sums = [[0.0; LANES]; 4];
-    for (i, &with) in with.iter().enumerate() {
-        let s = &s[i * value + j..][..LANES];
-        let sum = &mut sums[i % 4];
-        for l in 0..LANES {
-            sum[l] = madd::<F>(with, s[l], sum[l]);
+fn total(sums: &[[f32; LANES]; CHAINS]) -> [f32; LANES] {
+    std::array::from_fn(|l| (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]))
+}
+
+/// `sum over i of with[i] s[i, j..]`.
+#[inline(always)]
+fn read<const F: bool>(key: usize, with: &[f32], s: &[f32], value: usize, j: usize) -> [f32; LANES] {
+    let mut sums = [[0.0; LANES]; CHAINS];
+    for first in (0..key).step_by(CHAINS) {
+        for (chain, sum) in sums.iter_mut().enumerate() {
+            let i = first + chain;
+            if i >= key {
+                break;
+            }
+            let s = &s[i * value + j..][..LANES];
+            for l in 0..LANES {
+                sum[l] = madd::<F>(with[i], s[l], sum[l]);
+            }
         }
     }
-    std::array::from_fn(|l| (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]))
+    total(&sums)
 }
 
 pub(super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
@@ -165,53 +208,56 @@ pub(super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, f
 vector! {
     /// All steps of one head in reverse; `ds` goes from the gradient of the last state to that of the first.
     fn back(h: Head, reads: [&[f32]; 4], ds: &mut [f32], dkeys: Option<Scatter>, dv: Option<Scatter>) {
-        let [keys, v, first, y] = reads;
-        let (key, value, size) = (h.key, h.value, h.key * h.value);
-        let at = |t: usize| (&keys[h.keys(t)..][..5 * key], &v[h.values(t)..][..value]);
-        let mut marks = Scratch::new(h.steps.div_ceil(WINDOW) * size);
-        let mut window = Scratch::new((WINDOW + 1) * size);
-        let mut row = Scratch::new(2 * value);
-        let (c, dc) = row.split_at_mut(value);
-        let mut s = Scratch::new(size);
-        s.copy_from_slice(first);
-        for t in 0..h.steps {
-            if t % WINDOW == 0 {
-                marks[t / WINDOW * size..][..size].copy_from_slice(&s);
-            }
-            let (k, v) = at(t);
-            step::<FMA>(k, v, &mut s, None, None);
+        with_key!(h, back_keys::<FMA>(h, reads, ds, dkeys, dv));
+    }
+}
+
+#[inline(always)]
+fn back_keys<const F: bool>(
+    key: usize,
+    h: Head,
+    reads: [&[f32]; 4],
+    ds: &mut [f32],
+    dkeys: Option<Scatter>,
+    dv: Option<Scatter>,
+) {
+    let [keys, v, first, y] = reads;
+    let (value, size) = (h.value, key * h.value);
+    let mut marks = Scratch::new(h.steps.div_ceil(WINDOW) * size);
+    let mut window = Scratch::new((WINDOW + 1) * size);
+    let mut row = Scratch::new(2 * value);
+    let (c, dc) = row.split_at_mut(value);
+    let mut s = Scratch::new(size);
+    s.copy_from_slice(first);
+    for t in 0..h.steps {
+        if t % WINDOW == 0 {
+            marks[t / WINDOW * size..][..size].copy_from_slice(&s);
         }
-        for from in (0..h.steps).step_by(WINDOW).rev() {
-            let to = (from + WINDOW).min(h.steps);
-            window[..size].copy_from_slice(&marks[from / WINDOW * size..][..size]);
-            for t in from..to {
-                let (before, after) = window[(t - from) * size..].split_at_mut(size);
-                let (k, v) = at(t);
-                step::<FMA>(k, v, before, Some(after), None);
+        let (k, v) = (&keys[h.keys(t)..][..5 * key], &v[h.values(t)..][..value]);
+        step::<F>(key, k, v, &mut s, None, None);
+    }
+    for from in (0..h.steps).step_by(WINDOW).rev() {
+        let to = (from + WINDOW).min(h.steps);
+        window[..size].copy_from_slice(&marks[from / WINDOW * size..][..size]);
+        for t in from..to {
+            let (before, after) = window[(t - from) * size..].split_at_mut(size);
+            let (k, v) = (&keys[h.keys(t)..][..5 * key], &v[h.values(t)..][..value]);
+            step::<F>(key, k, v, before, Some(after), None);
+        }
+        for t in (from..to).rev() {
+            let (before, after) = window[(t - from) * size..][..2 * size].split_at(size);
+            let (k, v) = (&keys[h.keys(t)..][..5 * key], &v[h.values(t)..][..value]);
+            let dy = &y[h.values(t)..][..value];
+            // SAFETY: each head writes rows of its own.
+            let (dk, dv) = unsafe { (dkeys.map(|d| d.row(h.keys(t), 5 * key)), dv.map(|d| d.row(h.values(t), value))) };
+            columns::<F>(key, k, before, dy, ds, [&mut *c, &mut *dc], dv);
+            if let Some(dk) = dk {
+                rows::<F>(key, [before, after, ds], [dy, dc, c, v], dk);
             }
-            for t in (from..to).rev() {
-                let (before, after) = window[(t - from) * size..][..2 * size].split_at(size);
-                let (k, v) = at(t);
-                let dy = &y[h.values(t)..][..value];
-                // SAFETY: each head writes rows of its own.
-                let (dk, dv) = unsafe { (dkeys.map(|d| d.row(h.keys(t), 5 * key)), dv.map(|d| d.row(h.values(t), value))) };
-                columns::<FMA>(k, before, dy, ds, [&mut *c, &mut *dc], dv);
-                if let Some(dk) = dk {
-                    for i in 0..key {
-                        let part = i * value..(i + 1) * value;
-                        let (before, after, ds) = (&before[part.clone()], &after[part.clone()], &ds[part]);
-                        dk[i] += dot::<FMA>(dy, after);
-                        dk[key + i] += dot::<FMA>(ds, before);
-                        dk[2 * key + i] += dot::<FMA>(dc, before);
-                        dk[3 * key + i] -= dot::<FMA>(c, ds);
-                        dk[4 * key + i] += dot::<FMA>(v, ds);
-                    }
-                }
-                let (w, kappa) = (&k[key..2 * key], &k[2 * key..3 * key]);
-                for (i, ds) in ds.chunks_exact_mut(value).enumerate() {
-                    for (ds, &dc) in ds.iter_mut().zip(&*dc) {
-                        *ds = madd::<FMA>(w[i], *ds, kappa[i] * dc);
-                    }
+            let (w, kappa) = (&k[key..2 * key], &k[2 * key..3 * key]);
+            for (i, ds) in ds.chunks_exact_mut(value).enumerate() {
+                for (ds, &dc) in ds.iter_mut().zip(&*dc) {
+                    *ds = madd::<F>(w[i], *ds, kappa[i] * dc);
                 }
             }
         }
@@ -221,6 +267,7 @@ vector! {
 /// What one step's gradient needs of whole columns: `ds += q dy`, then c, its gradient dc, and that of v.
 #[inline(always)]
 fn columns<const F: bool>(
+    key: usize,
     k: &[f32],
     before: &[f32],
     dy: &[f32],
@@ -228,31 +275,33 @@ fn columns<const F: bool>(
     [c, dc]: [&mut [f32]; 2],
     mut dv: Option<&mut [f32]>,
 ) {
-    let (key, value) = (k.len() / 5, dy.len());
+    let (k, value) = (&k[..5 * key], dy.len());
     let (q, kappa, eta, write) = (&k[..key], &k[2 * key..3 * key], &k[3 * key..4 * key], &k[4 * key..]);
     c.fill(0.0);
     dc.fill(0.0);
     let mut j = 0;
     while j + LANES <= value {
         let d = load(dy, j);
-        c[j..j + LANES].copy_from_slice(&read::<F>(kappa, before, value, j));
-        let mut sums = [[[0.0; LANES]; 2]; 2];
-        for i in 0..key {
-            let ds = &mut ds[i * value + j..][..LANES];
-            for l in 0..LANES {
-                let new = madd::<F>(q[i], d[l], ds[l]);
-                ds[l] = new;
-                sums[0][i % 2][l] = madd::<F>(eta[i], new, sums[0][i % 2][l]);
-                sums[1][i % 2][l] = madd::<F>(write[i], new, sums[1][i % 2][l]);
+        c[j..j + LANES].copy_from_slice(&read::<F>(key, kappa, before, value, j));
+        let (mut etas, mut writes) = ([[0.0; LANES]; CHAINS], [[0.0; LANES]; CHAINS]);
+        for first in (0..key).step_by(CHAINS) {
+            for (chain, (by_eta, by_write)) in etas.iter_mut().zip(&mut writes).enumerate() {
+                let i = first + chain;
+                if i >= key {
+                    break;
+                }
+                let ds = &mut ds[i * value + j..][..LANES];
+                for l in 0..LANES {
+                    let new = madd::<F>(q[i], d[l], ds[l]);
+                    ds[l] = new;
+                    by_eta[l] = madd::<F>(eta[i], new, by_eta[l]);
+                    by_write[l] = madd::<F>(write[i], new, by_write[l]);
+                }
             }
         }
-        for l in 0..LANES {
-            dc[j + l] = -(sums[0][0][l] + sums[0][1][l]);
-        }
+        dc[j..j + LANES].copy_from_slice(&total(&etas).map(|x| -x));
         if let Some(dv) = dv.as_deref_mut() {
-            for l in 0..LANES {
-                dv[j + l] += sums[1][0][l] + sums[1][1][l];
-            }
+            dv[j..j + LANES].iter_mut().zip(total(&writes)).for_each(|(d, x)| *d += x);
         }
         j += LANES;
     }
@@ -267,6 +316,36 @@ fn columns<const F: bool>(
         }
         if let Some(dv) = dv.as_deref_mut() {
             dv[j] += sum;
+        }
+    }
+}
+
+/// Gradients of the five key vectors: each element is a dot over a row of the state.
+#[inline(always)]
+fn rows<const F: bool>(key: usize, [before, after, ds]: [&[f32]; 3], [dy, dc, c, v]: [&[f32]; 4], dk: &mut [f32]) {
+    let (dk, value) = (&mut dk[..5 * key], dy.len());
+    let whole = value / LANES * LANES;
+    for i in 0..key {
+        let at = i * value;
+        let mut sums = [[0.0; LANES]; 5];
+        for j in (0..whole).step_by(LANES) {
+            let (b, a, d) = (load(before, at + j), load(after, at + j), load(ds, at + j));
+            let pairs = [(load(dy, j), a), (d, b), (load(dc, j), b), (load(c, j), d), (load(v, j), d)];
+            for (sum, (x, y)) in sums.iter_mut().zip(pairs) {
+                for l in 0..LANES {
+                    sum[l] = madd::<F>(x[l], y[l], sum[l]);
+                }
+            }
+        }
+        for j in whole..value {
+            let (b, a, d) = (before[at + j], after[at + j], ds[at + j]);
+            for (sum, x) in sums.iter_mut().zip([dy[j] * a, d * b, dc[j] * b, c[j] * d, v[j] * d]) {
+                sum[0] += x;
+            }
+        }
+        for (n, sums) in sums.into_iter().enumerate() {
+            let sum = sum(sums);
+            dk[n * key + i] += if n == 3 { -sum } else { sum };
         }
     }
 }
