@@ -1,7 +1,7 @@
 //! Harness of the tests: kernels and their cases run by hand, without a device.
 
-use lichen_shaders::cases::{Case, Data};
-use lichen_shaders::kernel::{Access, Binding, Grad, Kernel, Real, Slot};
+use lichen_shaders::cases::{Case, Data, Random};
+use lichen_shaders::kernel::{Access, Binding, Forward, Grad, Kernel, Real, Slot};
 
 /// Arguments for a forward run over `data`, in binding order.
 pub fn arguments<'a, F>(bindings: &[Binding], data: &'a mut [Data<F>]) -> Vec<Slot<'a, F>> {
@@ -74,4 +74,32 @@ pub fn relative(got: f64, want: f64, floor: f64) -> f64 {
 /// Fails with all problems at once, one a line.
 pub fn report(problems: &[String]) {
     assert!(problems.is_empty(), "{} problems:\n  {}", problems.len(), problems.join("\n  "));
+}
+
+/// What a form of a kernel leaves in its bindings.
+pub fn run<F: Real>(kernel: &Kernel, forward: Forward<F>, params: &[u8], before: &[Data<F>]) -> Vec<Data<F>> {
+    let mut data = before.to_vec();
+    forward(params, arguments(kernel.bindings, &mut data));
+    data
+}
+
+/// Standard normals.
+pub fn normals(random: &mut Random, n: usize) -> Vec<f64> {
+    (0..n).map(|_| random.normal()).collect()
+}
+
+/// Fails where two lists of numbers of size one differ by more than what double precision loses.
+pub fn close(what: &str, got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        assert!(relative(g, w, 1.0) < 1e-9, "{what}[{i}] is {g}, should be {w}");
+    }
+}
+
+/// The numbers of a real binding.
+pub fn real(data: &Data<f64>) -> &[f64] {
+    match data {
+        Data::Real(x) => x,
+        Data::Index(_) => panic!("an index binding"),
+    }
 }

@@ -2,9 +2,9 @@
 //! the sum that it stands for, computed here in another way.
 
 use lichen_shaders::cases::{Data, Random};
-use lichen_shaders::kernel::{Access, Forward, Kernel, Real};
+use lichen_shaders::kernel::{Access, Kernel};
 use lichen_shaders::{ALL, bytemuck, delta_inputs, mcsd_decay, mcsd_slope, scan, slope};
-use lichen_tests::{arguments, convert, relative, report};
+use lichen_tests::{close, convert, normals, real, report, run};
 
 /// Kernels that walk a stream: their params begin with batch and steps, and `live` guards their state.
 fn recurrent() -> Vec<&'static Kernel> {
@@ -14,12 +14,6 @@ fn recurrent() -> Vec<&'static Kernel> {
         assert!(all.iter().any(|k| k.name == name), "{name} is not among the recurrent kernels");
     }
     all
-}
-
-fn run<F: Real>(kernel: &Kernel, forward: Forward<F>, params: &[u8], before: &[Data<F>]) -> Vec<Data<F>> {
-    let mut data = before.to_vec();
-    forward(params, arguments(kernel.bindings, &mut data));
-    data
 }
 
 fn word(params: &[u8], at: usize) -> usize {
@@ -137,24 +131,6 @@ fn a_frozen_state_stays() {
         }
     }
     report(&problems);
-}
-
-fn normals(random: &mut Random, n: usize) -> Vec<f64> {
-    (0..n).map(|_| random.normal()).collect()
-}
-
-fn close(what: &str, got: &[f64], want: &[f64]) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
-        assert!(relative(g, w, 1.0) < 1e-9, "{what}[{i}] is {g}, should be {w}");
-    }
-}
-
-fn real(data: &Data<f64>) -> &[f64] {
-    match data {
-        Data::Real(x) => x,
-        Data::Index(_) => panic!("an index binding"),
-    }
 }
 
 /// Solves `a x = b` for each column of b by elimination with pivots: nothing here knows that a is triangular.
