@@ -4,7 +4,7 @@
 //! sections are written in ascending order of id, ties to the lower id; slots left over hold [`crate::NONE`] and 0, so
 //! that with no gate open the layer is the base model bit for bit. Sections rank by `c_s - theta_s`, which orders like
 //! open_s and still tells sections apart where tanh saturates. A key or a u of zeros has cosine 0 with everything.
-//! Shapes: u [rows, dim], key [sections, keys, dim], theta [sections], ids and open [rows, picks].
+//! Shapes: u [rows, dim], key [sections, keys, dim], theta `[sections]`, ids and open [rows, picks].
 //! picks is at most 64: a workgroup keeps the best 64 at hand. Cost: O(rows sections keys dim).
 
 use crate::NONE;
