@@ -1,7 +1,8 @@
 //! Cross-entropy of rows: `loss = weight * (log(sum exp(logits)) - logits[target])`.
 //!
-//! Shapes: logits [rows, classes], targets, weight and loss `[rows]`. The largest logit is taken out before exp. A target
-//! that is no class stands for a row without one: its loss is 0 and it sends no gradient. Cost: O(rows classes).
+//! Shapes: logits [rows, classes], targets, weight and loss `[rows]`. The largest logit is taken out before exp. A
+//! target that is no class stands for a row without one: its loss is 0 and it sends no gradient.
+//! Cost: O(rows classes).
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};

@@ -2,10 +2,13 @@
 //!
 //! `scores[s] = sigmoid(p . r_s) + bias_s`; the ids are the shared sections `0..always`, then `always + s` for the
 //! `picks` highest scores in ascending order of id. Ties go to the lower id and a NaN score counts as minus infinity,
-//! so that the ids are distinct and valid whatever the numbers are. The bias steers the choice only: gates leave it out.
-//! Shapes: p [rows, width], r [sections, width], bias `[sections]`, scores [rows, sections], ids [rows, always + picks].
+//! so that the ids are distinct and valid whatever the numbers are. The bias steers the choice only: gates leave it
+//! out. picks may not exceed sections.
+//!
+//! Shapes: p [rows, width], r [sections, width], bias `[sections]`, scores [rows, sections],
+//! ids [rows, always + picks].
 //! Source: sigmoid routing with a load bias, Wang et al. 2024 (arXiv 2408.15664). Cost: O(rows sections width) for the
-//! scores and O(rows sections picks) for the choice. picks may not exceed sections.
+//! scores and O(rows sections picks) for the choice.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};

@@ -8,8 +8,8 @@
 //! counts as minus infinity. The id goes to `token`, `out[emitted]` and the ring `history[position % 256]`; both
 //! counters step; a stop id clears `live`. When `live` is 0 or `out` is full nothing at all is written.
 //!
-//! Shapes: logits `[vocab]`, settings [16] as in [`setting`], control [4]: live, position, emitted, unused;
-//! history [256], token [1], out `[capacity]`. Cost: O(vocab + k^2); one workgroup.
+//! Shapes: logits `[vocab]`, settings `[16]` as in [`setting`], control `[4]`: live, position, emitted, unused;
+//! history `[256]`, token `[1]`, out `[capacity]`. Cost: O(vocab + k^2); one workgroup.
 
 use crate::cases::{Cases, Draft};
 use crate::kernel::{Real, Tolerance};
@@ -33,8 +33,8 @@ crate::kernel! {
         read_write out: index [p.capacity],
     }
     variants {
-        // On software adapters too: llvmpipe cuts an invocation off after 65535 rounds of its loops, all added up, and a
-        // single invocation passes that on a large vocabulary.
+        // On software adapters too: llvmpipe cuts an invocation off after so many rounds of its loops, all added up,
+        // that a single one does not get through a large vocabulary.
         workgroup => [main => [1, 1, 1]],
     }
     choose(p, t): 0,
