@@ -24,7 +24,7 @@ pub mod weights;
 pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;
-pub use header::{Header, Storage};
+pub use header::{FORMAT, Header, Storage};
 pub use lichen_host::{Choice, Device, HostError};
 pub use lichen_shaders::cases::Random;
 pub use model::Model;

@@ -10,7 +10,7 @@ mod inspect;
 mod tests;
 
 pub use generate::Stop;
-pub use inspect::Route;
+pub use inspect::{Route, Trace};
 
 use crate::config::Config;
 use crate::error::Error;
