@@ -145,8 +145,9 @@ fn pick(
         let low = atomicLoad(&chosen[0]);
         let high = atomicLoad(&chosen[1]);
         if (picked) {
-            let below = select(countOneBits(low & (bit - 1u)), countOneBits(low) + countOneBits(high & (bit - 1u)), lane >= 32u);
-            ids[place + below] = params.always + section;
+            let in_low = countOneBits(low & (bit - 1u));
+            let in_high = countOneBits(low) + countOneBits(high & (bit - 1u));
+            ids[place + select(in_low, in_high, lane >= 32u)] = params.always + section;
         }
         place += countOneBits(low) + countOneBits(high);
         workgroupBarrier();

@@ -1,7 +1,8 @@
 //!use order
 //!use random
 // Sampling of the next token: penalty, top k, top p, draw, and the books of a decoding loop.
-// logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1], out [capacity].
+// logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1],
+// out [capacity].
 // One workgroup; the top k by a radix search for the last of them.
 
 struct Params {

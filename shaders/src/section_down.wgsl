@@ -77,7 +77,9 @@ fn main(
     partial[lane] = sum;
     workgroupBarrier();
     if (lane < 64u && column < p.width) {
-        slots[slot * p.width + column] = partial[lane] + partial[lane + 64u] + partial[lane + 128u] + partial[lane + 192u];
+        let front = partial[lane] + partial[lane + 64u];
+        let back = partial[lane + 128u] + partial[lane + 192u];
+        slots[slot * p.width + column] = front + back;
     }
 }
 
