@@ -221,5 +221,7 @@ fn cases(c: &mut Cases<Params>) {
     }
     add("token", (1, 1), (2, 24, 48), 1, false);
     add("token_frozen", (1, 1), (2, 32, 48), 0, false);
+    // More turns of a loop than some software adapters finish when each takes one channel.
+    add("lengthy", (1, 1100), (1, 64, 2), 1, false);
     add("real", (1, 130), (4, 32, 64), 1, false);
 }

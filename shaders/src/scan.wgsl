@@ -18,8 +18,26 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<uniform> p: Params;
 
+// Eight channels at a time, because llvmpipe silently ends a shader's loops after 65536 turns in all.
+
+// The new value of the channel whose q lies at `at`.
+fn renew(at: u32, old: f32, c: f32, now: f32) -> f32 {
+    return keys[at + p.key] * old - c * keys[at + 3u * p.key] + keys[at + 4u * p.key] * now;
+}
+
 // Channel by channel, so that neighbours touch different banks. No invocation touches another's column: no barriers.
 var<workgroup> columns: array<f32, 2048>;
+
+fn column_pull(lane: u32, kappa: u32, i: u32) -> f32 {
+    return columns[i * 32u + lane] * keys[kappa + i];
+}
+
+// Moves channel i on and returns its share of y.
+fn column_step(lane: u32, q: u32, i: u32, c: f32, now: f32) -> f32 {
+    let next = renew(q + i, columns[i * 32u + lane], c, now);
+    columns[i * 32u + lane] = next;
+    return keys[q + i] * next;
+}
 
 @compute @workgroup_size(32)
 fn column(
@@ -36,27 +54,43 @@ fn column(
     let b = head / p.heads;
     let h = head % p.heads;
     let key = min(p.key, 64u);
-    let first = head * key * p.value + j;
+    let whole = key / 8u * 8u;
+    let first = head * p.key * p.value + j;
     for (var i = 0u; i < key; i++) {
         columns[i * 32u + lane] = state[first + i * p.value];
     }
     for (var t = 0u; t < p.steps; t++) {
         let row = (b * p.steps + t) * p.heads + h;
-        let q = row * 5u * key;
-        let w = q + key;
-        let kappa = w + key;
-        let eta = kappa + key;
-        let write = eta + key;
+        let q = row * 5u * p.key;
+        let kappa = q + 2u * p.key;
         let now = v[row * p.value + j];
         var c = 0.0;
-        for (var i = 0u; i < key; i++) {
-            c += columns[i * 32u + lane] * keys[kappa + i];
+        for (var i = 0u; i < whole; i += 8u) {
+            c += column_pull(lane, kappa, i);
+            c += column_pull(lane, kappa, i + 1u);
+            c += column_pull(lane, kappa, i + 2u);
+            c += column_pull(lane, kappa, i + 3u);
+            c += column_pull(lane, kappa, i + 4u);
+            c += column_pull(lane, kappa, i + 5u);
+            c += column_pull(lane, kappa, i + 6u);
+            c += column_pull(lane, kappa, i + 7u);
+        }
+        for (var i = whole; i < key; i++) {
+            c += column_pull(lane, kappa, i);
         }
         var sum = 0.0;
-        for (var i = 0u; i < key; i++) {
-            let next = keys[w + i] * columns[i * 32u + lane] - c * keys[eta + i] + keys[write + i] * now;
-            columns[i * 32u + lane] = next;
-            sum += keys[q + i] * next;
+        for (var i = 0u; i < whole; i += 8u) {
+            sum += column_step(lane, q, i, c, now);
+            sum += column_step(lane, q, i + 1u, c, now);
+            sum += column_step(lane, q, i + 2u, c, now);
+            sum += column_step(lane, q, i + 3u, c, now);
+            sum += column_step(lane, q, i + 4u, c, now);
+            sum += column_step(lane, q, i + 5u, c, now);
+            sum += column_step(lane, q, i + 6u, c, now);
+            sum += column_step(lane, q, i + 7u, c, now);
+        }
+        for (var i = whole; i < key; i++) {
+            sum += column_step(lane, q, i, c, now);
         }
         y[row * p.value + j] = sum;
     }
@@ -65,6 +99,16 @@ fn column(
             state[first + i * p.value] = columns[i * 32u + lane];
         }
     }
+}
+
+fn serial_pull(s: ptr<function, array<f32, 64>>, kappa: u32, i: u32) -> f32 {
+    return (*s)[i] * keys[kappa + i];
+}
+
+fn serial_step(s: ptr<function, array<f32, 64>>, q: u32, i: u32, c: f32, now: f32) -> f32 {
+    let next = renew(q + i, (*s)[i], c, now);
+    (*s)[i] = next;
+    return keys[q + i] * next;
 }
 
 @compute @workgroup_size(32)
@@ -82,28 +126,44 @@ fn serial(
     let b = head / p.heads;
     let h = head % p.heads;
     let key = min(p.key, 64u);
-    let first = head * key * p.value + j;
+    let whole = key / 8u * 8u;
+    let first = head * p.key * p.value + j;
     var s: array<f32, 64>;
     for (var i = 0u; i < key; i++) {
         s[i] = state[first + i * p.value];
     }
     for (var t = 0u; t < p.steps; t++) {
         let row = (b * p.steps + t) * p.heads + h;
-        let q = row * 5u * key;
-        let w = q + key;
-        let kappa = w + key;
-        let eta = kappa + key;
-        let write = eta + key;
+        let q = row * 5u * p.key;
+        let kappa = q + 2u * p.key;
         let now = v[row * p.value + j];
         var c = 0.0;
-        for (var i = 0u; i < key; i++) {
-            c += s[i] * keys[kappa + i];
+        for (var i = 0u; i < whole; i += 8u) {
+            c += serial_pull(&s, kappa, i);
+            c += serial_pull(&s, kappa, i + 1u);
+            c += serial_pull(&s, kappa, i + 2u);
+            c += serial_pull(&s, kappa, i + 3u);
+            c += serial_pull(&s, kappa, i + 4u);
+            c += serial_pull(&s, kappa, i + 5u);
+            c += serial_pull(&s, kappa, i + 6u);
+            c += serial_pull(&s, kappa, i + 7u);
+        }
+        for (var i = whole; i < key; i++) {
+            c += serial_pull(&s, kappa, i);
         }
         var sum = 0.0;
-        for (var i = 0u; i < key; i++) {
-            let next = keys[w + i] * s[i] - c * keys[eta + i] + keys[write + i] * now;
-            s[i] = next;
-            sum += keys[q + i] * next;
+        for (var i = 0u; i < whole; i += 8u) {
+            sum += serial_step(&s, q, i, c, now);
+            sum += serial_step(&s, q, i + 1u, c, now);
+            sum += serial_step(&s, q, i + 2u, c, now);
+            sum += serial_step(&s, q, i + 3u, c, now);
+            sum += serial_step(&s, q, i + 4u, c, now);
+            sum += serial_step(&s, q, i + 5u, c, now);
+            sum += serial_step(&s, q, i + 6u, c, now);
+            sum += serial_step(&s, q, i + 7u, c, now);
+        }
+        for (var i = whole; i < key; i++) {
+            sum += serial_step(&s, q, i, c, now);
         }
         y[row * p.value + j] = sum;
     }
