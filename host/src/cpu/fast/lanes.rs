@@ -4,7 +4,8 @@
 /// Lanes of a sum: one AVX-512 register, two AVX2 ones, four NEON ones.
 pub(super) const LANES: usize = 16;
 
-/// Compiles a function for each vector instruction set and picks one at run time. Inside, `FMA` says whether
+/// Compiles a function for each vector instruction set and picks one at run time. Machines whose 512-bit units slow
+/// the clock down (those without the later AVX-512 extensions) get AVX2. Inside, `FMA` says whether
 /// `a * b + c` is one instruction and `WIDE` whether there are 32 registers of 512 bits; helpers that take them
 /// as const arguments must be `#[inline(always)]` and hold no closures, or those would be compiled for the baseline,
 /// where a fused multiplication is a library call.
@@ -27,30 +28,16 @@ macro_rules! vector {
 }
 pub(super) use vector;
 
-/// The vector instructions that [`vector!`] picks on this machine.
-pub(super) fn instructions() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has = [
-            std::arch::is_x86_feature_detected!("avx512f"),
-            std::arch::is_x86_feature_detected!("avx512bw"),
-            std::arch::is_x86_feature_detected!("avx512dq"),
-            std::arch::is_x86_feature_detected!("avx512vl"),
-        ];
-        let two = std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma");
-        match (has == [true; 4], two) {
-            (true, true) => "AVX-512",
-            (false, true) => "AVX2",
-            _ => "SSE2",
+vector! {
+    /// The vector instructions that this macro picks on this machine.
+    fn instructions() -> &'static str {
+        match (WIDE, FMA) {
+            (true, _) => "AVX-512",
+            (_, true) if cfg!(target_arch = "x86_64") => "AVX2",
+            _ if cfg!(target_arch = "x86_64") => "SSE2",
+            _ if cfg!(target_arch = "aarch64") => "NEON",
+            _ => "portable",
         }
-    }
-    #[cfg(target_arch = "aarch64")]
-    {
-        "NEON"
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    {
-        "portable"
     }
 }
 

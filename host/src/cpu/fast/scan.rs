@@ -157,7 +157,11 @@ fn load(x: &[f32], at: usize) -> [f32; LANES] {
 /// Sum of the chains.
 #[inline(always)]
 fn total(sums: &[[f32; LANES]; CHAINS]) -> [f32; LANES] {
-    std::array::from_fn(|l| (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]))
+    let mut total = [0.0; LANES];
+    for l in 0..LANES {
+        total[l] = (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]);
+    }
+    total
 }
 
 /// `sum over i of with[i] s[i, j..]`.
@@ -255,9 +259,16 @@ fn back_keys<const F: bool>(
                 rows::<F>(key, [before, after, ds], [dy, dc, c, v], dk);
             }
             let (w, kappa) = (&k[key..2 * key], &k[2 * key..3 * key]);
+            let whole = value / LANES * LANES;
             for (i, ds) in ds.chunks_exact_mut(value).enumerate() {
-                for (ds, &dc) in ds.iter_mut().zip(&*dc) {
-                    *ds = madd::<F>(w[i], *ds, kappa[i] * dc);
+                for j in (0..whole).step_by(LANES) {
+                    let (ds, dc) = (&mut ds[j..j + LANES], &dc[j..j + LANES]);
+                    for l in 0..LANES {
+                        ds[l] = madd::<F>(w[i], ds[l], kappa[i] * dc[l]);
+                    }
+                }
+                for j in whole..value {
+                    ds[j] = madd::<F>(w[i], ds[j], kappa[i] * dc[j]);
                 }
             }
         }
@@ -294,12 +305,12 @@ fn columns<const F: bool>(
                 for l in 0..LANES {
                     let new = madd::<F>(q[i], d[l], ds[l]);
                     ds[l] = new;
-                    by_eta[l] = madd::<F>(eta[i], new, by_eta[l]);
+                    by_eta[l] = madd::<F>(-eta[i], new, by_eta[l]);
                     by_write[l] = madd::<F>(write[i], new, by_write[l]);
                 }
             }
         }
-        dc[j..j + LANES].copy_from_slice(&total(&etas).map(|x| -x));
+        dc[j..j + LANES].copy_from_slice(&total(&etas));
         if let Some(dv) = dv.as_deref_mut() {
             dv[j..j + LANES].iter_mut().zip(total(&writes)).for_each(|(d, x)| *d += x);
         }

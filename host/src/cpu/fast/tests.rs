@@ -3,8 +3,10 @@
 
 use super::{Backward, Forward, Fresh, backward, forward};
 use crate::pool::Pool;
+use lichen_shaders::bytemuck::bytes_of;
 use lichen_shaders::cases::{Case, Data, Random, check, compare};
 use lichen_shaders::kernel::{Access, Grad, Kernel, Kind, Real, Slot};
+use lichen_shaders::{scan, section_up};
 
 /// Relative error that a gradient may have; its sums are longer than those of the value.
 const GRADIENT_BOUND: f64 = 1e-4;
@@ -100,6 +102,40 @@ fn backward_case(pool: &Pool, kernel: &'static Kernel, case: &Case, fresh: bool)
     Ok(true)
 }
 
+/// Sizes at which the wide tiles, the cuts among workers and the windows of the scan come into play.
+fn large(kernel: &Kernel) -> Option<Case> {
+    let (rows, picks, width, neurons, sections) = (301, 3, 200, 70, 5);
+    let stride = 2 * width * neurons + 64;
+    let section = section_up::Params {
+        rows,
+        picks,
+        width,
+        neurons,
+        stride,
+        first: 1,
+        per_chunk: 3,
+        chunks: 2,
+        c0: 3 * stride,
+        c1: 2 * stride,
+        c2: 1,
+        c3: 1,
+    };
+    let params = match kernel.name {
+        "section_up" | "section_down" => bytes_of(&section).to_vec(),
+        "scan" => bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key: 18, value: 52 }).to_vec(),
+        _ => return None,
+    };
+    let mut random = Random::new(5);
+    let fill = |(len, b): (usize, &lichen_shaders::kernel::Binding)| match (b.kind, b.access) {
+        (Kind::Real, Access::Write) => Data::Real(vec![f32::NAN; len]),
+        (Kind::Real, _) => Data::Real((0..len).map(|_| (0.2 * random.normal()) as f32).collect()),
+        // Ids on both sides of the window too; as a flag, anything but zero will do.
+        (Kind::Index, _) => Data::Index((0..len).map(|_| 1 + random.below(sections + 1) as u32).collect()),
+    };
+    let before = (kernel.lengths)(&params).into_iter().zip(kernel.bindings).map(fill).collect();
+    Some(Case { name: "large".into(), params, before, gradient: false })
+}
+
 #[test]
 fn fast_forms_match_the_reference() {
     let mut failures = Vec::new();
@@ -107,7 +143,7 @@ fn fast_forms_match_the_reference() {
         let pool = Pool::new(threads);
         for &kernel in lichen_shaders::ALL {
             let (mut forwards, mut backwards) = (0, 0);
-            for case in (kernel.cases)(kernel) {
+            for case in (kernel.cases)(kernel).into_iter().chain(large(kernel)) {
                 let checks = [
                     forward_case(&pool, kernel, &case).inspect(|&ran| forwards += usize::from(ran)),
                     backward_case(&pool, kernel, &case, false).inspect(|&ran| backwards += usize::from(ran)),
