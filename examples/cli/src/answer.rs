@@ -96,10 +96,7 @@ pub(crate) fn answer(
     let mut shown: Done = Ok(());
     let start = Instant::now();
     let stop = pollster::block_on(session.generate(sampler, n, |id| {
-        if interrupt::pressed() {
-            answer.stop = "interrupt";
-            return false;
-        }
+        // The session has seen every token that comes by here, so that each belongs to the answer.
         answer.tokens.push(id);
         let text = utf8.push(&stops.push(&tokenizer.decode(&[id])));
         answer.text.push_str(&text);
@@ -108,8 +105,10 @@ pub(crate) fn answer(
         }
         if stops.hit() {
             answer.stop = "stop";
+        } else if interrupt::pressed() {
+            answer.stop = "interrupt";
         }
-        shown.is_ok() && !stops.hit()
+        shown.is_ok() && answer.stop == "length"
     }))?;
     let seconds = start.elapsed().as_secs_f64();
     shown?;

@@ -27,10 +27,6 @@ struct Chat {
     sampler: Sampler,
     stops: Vec<String>,
     n: usize,
-    /// Nothing was said yet.
-    fresh: bool,
-    /// The last answer ran to its length or was ended by a person, so that the model has not seen its end.
-    open: bool,
 }
 
 pub(crate) fn chat(args: &ChatArgs) -> Done {
@@ -42,7 +38,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let sampler = answer::sampler(&args.sample, 0.7, model.tokenizer(), &["<end>", "<user>"])?;
     let session = Session::new(model.clone())?;
     let stops = args.sample.stop.clone();
-    let mut chat = Chat { model, session, sampler, stops, n, fresh: true, open: false };
+    let mut chat = Chat { model, session, sampler, stops, n };
     interrupt::listen();
     let person = io::stdin().is_terminal();
     if person {
@@ -96,13 +92,11 @@ impl Chat {
     fn turn(&mut self, text: &str) -> Done {
         let tokenizer = self.model.tokenizer();
         let mut prompt = Vec::new();
-        if !self.fresh && self.open {
+        if self.session.position() > 0 {
             // As in training: an answer has an end before the next turn begins.
             prompt.extend(tokenizer.special("<end>"));
         }
         prompt.extend(tokenizer.user_turn(text));
-        self.fresh = false;
-        self.open = true;
         match answer::read(&mut self.session, &prompt) {
             Err(Failure::Interrupted(_)) => {
                 note(&faint("(not all of it was read)"));
@@ -163,14 +157,12 @@ impl Chat {
         let cannot = || Failure::with(format!("cannot load {}", path.display()));
         let state = State::from_bytes(&bytes).map_err(cannot())?;
         self.session.restore(&state).map_err(cannot())?;
-        self.fresh = state.position() == 0;
-        self.open = !self.fresh;
         note(&faint(&format!("{} tokens remembered", state.position())));
         Ok(())
     }
 
     fn route(&mut self) -> Done {
-        if self.fresh {
+        if self.session.position() == 0 {
             return Err(Failure::Usage("nothing was said yet".into()));
         }
         let routes = pollster::block_on(self.session.routes())?;
@@ -180,7 +172,6 @@ impl Chat {
 
     fn reset(&mut self) -> Done {
         self.session.reset()?;
-        (self.fresh, self.open) = (true, false);
         note(&faint("forgotten"));
         Ok(())
     }

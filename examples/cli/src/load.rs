@@ -73,9 +73,10 @@ pub(crate) fn cpu(threads: Option<u16>) -> Done<Arc<Device>> {
 /// The model of the flags on the device of the flags.
 pub(crate) fn model(args: &ModelArgs) -> Done<Arc<Model>> {
     let path = args.model.as_deref();
-    // The file first: its errors are found at once, a GPU takes a moment.
-    let checkpoint = checkpoint(path)?;
+    let bytes = bytes(path)?;
+    // The header first: what is wrong with it is found at once, a GPU takes a moment.
+    header(path, &bytes)?;
     let device = device(&args.device)?;
-    let model = Model::new(checkpoint, device).map_err(Failure::with(format!("cannot load {}", name(path))))?;
+    let model = Model::load(&bytes, device).map_err(Failure::with(format!("cannot use {}", name(path))))?;
     Ok(Arc::new(model))
 }

@@ -76,6 +76,40 @@ pub(crate) fn documents(paths: &[PathBuf]) -> Done<Vec<Document>> {
     Ok(documents)
 }
 
+/// Adds, for about `share` of the paragraphs of plain texts, a dialogue in which the user gives a paragraph's first
+/// words and the model tells on: a model of tales then answers an opening with the tale. Which paragraphs and how
+/// many words follows from the text alone.
+pub(crate) fn with_openings(documents: Vec<Document>, share: f64) -> Vec<Document> {
+    let told = documents.iter().filter_map(|document| match document {
+        Document::Text(text) if share > 0.0 => Some(text),
+        _ => None,
+    });
+    let dialogues: Vec<Document> = told.flat_map(|text| openings(text, share)).collect();
+    // Mixed in evenly, so that no stretch of the stream is of one kind.
+    let (n, m) = (documents.len(), dialogues.len());
+    let mut dialogues = dialogues.into_iter();
+    let mixed = documents.into_iter().enumerate().flat_map(|(i, document)| {
+        let some: Vec<_> = dialogues.by_ref().take((i + 1) * m / n - i * m / n).collect();
+        some.into_iter().chain([document])
+    });
+    mixed.collect()
+}
+
+fn openings(text: &str, share: f64) -> Vec<Document> {
+    let paragraphs: Vec<&str> = text.split("\n\n").map(str::trim).filter(|p| p.len() > 80).collect();
+    let picked = paragraphs.windows(2).filter_map(|pair| {
+        let hash =
+            pair[0].bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let words = 2 + (hash >> 20) as usize % 9;
+        let (at, _) = pair[0].match_indices(' ').nth(words - 1)?;
+        let (said, rest) = pair[0].split_at(at);
+        let answer = format!("{}\n\n{}", rest.trim_start(), pair[1]);
+        let turns = vec![(Speaker::User, said.to_string()), (Speaker::Lichen, answer)];
+        (((hash >> 40) as f64) < share * f64::from(1u32 << 24)).then_some(Document::Turns(turns))
+    });
+    picked.collect()
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Done {
     let cannot = |e| Failure::file("read", folder, &e);
     let mut entries = Vec::new();

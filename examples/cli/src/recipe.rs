@@ -6,6 +6,7 @@
 //!   "model": "nano", or {"like": "nano", "layers": 4}, or all sizes; "vocab" is the tokenizer's,
 //!   "tokenizer": "bytes", or {"bpe": 2048} (learned from the training text),
 //!   "storage": "f16" or "f32",
+//!   "openings": 0.3 (share of paragraphs that are also told as an answer to their first words),
 //!   "train": {"batch": 16, "context": 256, "steps": 1000, "lr": 0.003}
 //! }
 //! ```
@@ -33,6 +34,9 @@ pub(crate) struct Recipe {
     /// How the finished model is stored.
     #[serde(default = "half")]
     pub(crate) storage: StorageArg,
+    /// Share of the paragraphs of plain texts that are also told as an answer to their first words.
+    #[serde(default)]
+    pub(crate) openings: f64,
     /// How to train it.
     #[serde(default)]
     pub(crate) train: TrainOptions,
@@ -58,6 +62,9 @@ impl Recipe {
         let bad = |e: String| Failure::Failed(format!("recipe {}: {e}", path.display()));
         let recipe: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
         recipe.train.validate().map_err(|e| bad(e.to_string()))?;
+        if !(0.0..=1.0).contains(&recipe.openings) {
+            return Err(bad(format!("openings is {}, it must be from 0 to 1", recipe.openings)));
+        }
         let vocab = match recipe.tokenizer {
             Alphabet::Bytes => Tokenizer::bytes().vocab(),
             Alphabet::Bpe(n) => n,
@@ -68,7 +75,14 @@ impl Recipe {
     /// A size of the family, without training.
     pub(crate) fn sized(name: &str) -> Self {
         let train = TrainOptions::default();
-        Self { about: String::new(), model: name.into(), tokenizer: Alphabet::Bytes, storage: half(), train }
+        Self {
+            about: String::new(),
+            model: name.into(),
+            tokenizer: Alphabet::Bytes,
+            storage: half(),
+            openings: 0.0,
+            train,
+        }
     }
 
     /// The tokenizer, learned from the documents where the recipe says so.

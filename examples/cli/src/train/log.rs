@@ -21,6 +21,9 @@ pub(crate) struct Record {
     pub(crate) validation: Vec<PathBuf>,
     /// How the model is stored.
     pub(crate) storage: StorageArg,
+    /// The recipe's share of paragraphs that became dialogues.
+    #[serde(default)]
+    pub(crate) openings: f64,
 }
 
 /// An open log.

@@ -41,20 +41,25 @@ pub(super) fn start(args: &TrainArgs, files: Files, device: Arc<Device>) -> Done
     }
     files::may_overwrite(&files.model, args.yes)?;
     let recipe = args.config.as_deref().map(Recipe::read).transpose()?;
-    let documents = readers::documents(&args.data)?;
+    let openings = recipe.as_ref().map_or(0.0, |r| r.openings);
+    let documents = readers::with_openings(readers::documents(&args.data)?, openings);
     let mut options = recipe.as_ref().map_or_else(TrainOptions::default, |r| r.train.clone());
     options.seed = args.seed.unwrap_or(options.seed);
-    let about = recipe.as_ref().map_or("", |r| &r.about);
+    let about = recipe.as_ref().map(|r| r.about.as_str());
     let origin = Origin::new(args, recipe.as_ref(), &documents)?;
     let tokenizer = origin.tokenizer();
     let data = Dataset::new(tokenizer, documents)?;
+    let (have, least) = (data.tokens().len(), options.context + 1);
+    if have < least {
+        return Err(Failure::Failed(format!("the text has {have} tokens, one sequence of the recipe needs {least}")));
+    }
     let validation = validation(&args.validation, tokenizer)?;
     if let Some(minutes) = args.minutes {
         options = paced(&origin, about, options, &data, device.clone(), minutes * 60.0)?;
     }
     let trainer = Trainer::new(origin.checkpoint(&options, about)?, options, device)?;
     let storage = recipe.as_ref().map_or(crate::args::StorageArg::F16, |r| r.storage);
-    let record = Record { data: absolute(&args.data), validation: absolute(&args.validation), storage };
+    let record = Record { data: absolute(&args.data), validation: absolute(&args.validation), storage, openings };
     let told = serde_json::to_value(trainer.options()).unwrap_or_default();
     let log = Log::start(&files.log, &record, &told)?;
     let fingerprint = data.fingerprint();
@@ -87,7 +92,8 @@ pub(super) fn resume(args: &TrainArgs, files: Files, device: Arc<Device>) -> Don
         (given, Some(record)) if given.is_empty() => &record.validation,
         (given, _) => given,
     };
-    let data = Dataset::new(trainer.tokenizer(), readers::documents(paths)?)?;
+    let openings = record.as_ref().map_or(0.0, |r| r.openings);
+    let data = Dataset::new(trainer.tokenizer(), readers::with_openings(readers::documents(paths)?, openings))?;
     let fingerprint = data.fingerprint();
     if fingerprint != resumed.data {
         let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
@@ -121,7 +127,7 @@ impl<'a> Origin<'a> {
             Self::Model(_, tokenizer) | Self::Random(_, tokenizer) => tokenizer,
         }
     }
-    fn checkpoint(&self, options: &TrainOptions, about: &str) -> Done<Checkpoint> {
+    fn checkpoint(&self, options: &TrainOptions, about: Option<&str>) -> Done<Checkpoint> {
         let mut checkpoint = match self {
             Self::Model(path, _) => load::checkpoint(Some(path))?,
             Self::Random(recipe, tokenizer) => {
@@ -129,7 +135,9 @@ impl<'a> Origin<'a> {
                 Checkpoint::random(&config, tokenizer.clone(), options.seed)
             }
         };
-        checkpoint.header.about = about.to_string();
+        if let Some(about) = about {
+            checkpoint.header.about = about.to_string();
+        }
         Ok(checkpoint)
     }
 }
@@ -137,7 +145,7 @@ impl<'a> Origin<'a> {
 /// Fixes the number of updates by the speed of a few that are thrown away.
 fn paced(
     origin: &Origin,
-    about: &str,
+    about: Option<&str>,
     options: TrainOptions,
     data: &Dataset,
     device: Arc<Device>,
