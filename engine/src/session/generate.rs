@@ -108,7 +108,7 @@ impl Session {
         let mut burst = 1;
         while made < n {
             let count = burst.min(self.draw.burst).min(n - made);
-            burst *= 2;
+            burst = (2 * burst).min(BURST);
             let stop = match count {
                 1 => self.draw_one(sampler, &mut on).await?,
                 _ => self.draw_many(sampler, count, &mut on).await?,
