@@ -165,12 +165,13 @@ impl Head {
     /// y [steps][value]; the state [key][value] is carried on.
     fn chunk(&self, steps: std::ops::Range<usize>, state: &mut [Vec<f64>]) -> Vec<Vec<f64>> {
         let (first, n, key, value) = (steps.start, steps.len(), state.len(), state[0].len());
-        let mut product = vec![vec![1.0; key]; n];
-        for t in 0..n {
-            for i in 0..key {
-                product[t][i] = self.w[first + t][i] * if t > 0 { product[t - 1][i] } else { 1.0 };
-            }
-        }
+        let mut running = vec![1.0; key];
+        let product: Vec<Vec<f64>> = (0..n)
+            .map(|t| {
+                running.iter_mut().zip(&self.w[first + t]).for_each(|(p, w)| *p *= w);
+                running.clone()
+            })
+            .collect();
         let from = |a: &[f64], t: usize, s: usize| -> f64 {
             (0..key).map(|i| a[i] * product[t][i] / product[s][i] * self.k[first + s][i]).sum::<f64>()
                 * self.beta[first + s]
