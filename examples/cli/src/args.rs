@@ -8,7 +8,7 @@ use std::path::PathBuf;
 ///
 /// Without a command, `lichen` chats with its built-in model. Nothing is ever sent over a network.
 #[derive(Parser, Debug)]
-#[command(name = "lichen", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = "lichen", bin_name = "lichen", version, args_override_self = true, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

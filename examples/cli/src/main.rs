@@ -23,13 +23,16 @@ mod selftest;
 mod stops;
 mod train;
 
-use args::{Cli, Command, GlobalArgs};
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use args::{ChatArgs, Cli, Command, GlobalArgs};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches};
 use failure::{Done, Failure};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let result = match Cli::try_parse() {
+    let result = match parse(std::env::args_os()) {
         Ok(cli) => {
             prepare(&cli.global);
             dispatch(cli)
@@ -49,6 +52,21 @@ fn main() -> ExitCode {
             ExitCode::from(failure.status())
         }
     }
+}
+
+/// Reads the command line. Flags of the chat that stand before another command are an error instead of ignored.
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(args)?;
+    if let Some((name, _)) = matches.subcommand() {
+        let given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let chat = ChatArgs::augment_args(clap::Command::new("chat"));
+        if let Some(flag) = chat.get_arguments().map(|a| a.get_id().as_str()).find(given) {
+            let message = format!("--{} belongs after the command: lichen {name} ..", flag.replace('_', "-"));
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+    }
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
 }
 
 fn dispatch(cli: Cli) -> Done {
@@ -88,15 +106,10 @@ fn prepare(args: &GlobalArgs) {
 
 /// clap's message on one line, without its usage block.
 fn one_line(text: &str) -> String {
-    let mut parts = Vec::new();
-    for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
-        if line.starts_with("Usage:") || line.starts_with("For more information") {
-            continue;
-        }
-        parts.push(line.trim_start_matches("error: "));
-    }
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
     let mut message = String::new();
-    for part in parts {
+    for line in lines.take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information")) {
+        let part = line.trim_start_matches("error: ");
         if !message.is_empty() {
             message.push_str(if message.ends_with(':') { " " } else { "; " });
         }
@@ -115,14 +128,15 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+        for args in ["lichen", "lichen -v run -p x", "lichen run -v -p x", "lichen --temp 1", "lichen chat --temp 1"] {
+            assert!(parse(args.split(' ').map(OsString::from)).is_ok(), "{args}");
+        }
     }
 
     #[test]
     fn usage_errors_are_one_line() {
-        for args in
-            [&["lichen", "--tmep", "1"][..], &["lichen", "train"], &["lichen", "new", "--size", "huge", "--out", "x"]]
-        {
-            let error = Cli::try_parse_from(args).expect_err("is wrong");
+        for args in ["lichen --tmep 1", "lichen train", "lichen new --size huge --out x", "lichen --temp 1 run -p x"] {
+            let error = parse(args.split(' ').map(OsString::from)).expect_err("is wrong");
             let line = one_line(&error.render().to_string());
             assert!(!line.contains('\n') && !line.contains("Usage") && line.contains("--"), "{line}");
         }

@@ -69,6 +69,12 @@ impl Recipe {
             Alphabet::Bytes => Tokenizer::bytes().vocab(),
             Alphabet::Bpe(n) => n,
         };
+        let least = Tokenizer::bytes().vocab();
+        if vocab < least {
+            return Err(bad(format!(
+                "tokenizer: bpe is {vocab}, it must be at least {least}: bytes and special tokens"
+            )));
+        }
         recipe.config(vocab).map_err(|e| bad(e.to_string()))?;
         Ok(recipe)
     }

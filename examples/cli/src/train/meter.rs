@@ -41,7 +41,7 @@ impl Meter {
     /// Takes in an update; gives the smoothed loss.
     pub(crate) fn update(&mut self, progress: &Progress, seconds: f64) -> f64 {
         // A young average must not remember its first value for long.
-        let past = PAST.min(1.0 - 1.0 / (progress.step as f64 + 1.0));
+        let past = PAST.min(progress.step as f64 / (progress.step as f64 + 9.0));
         let blend = |old: Option<f64>, new: f64| old.map_or(new, |old| past * old + (1.0 - past) * new);
         let loss = blend(self.loss, progress.loss);
         let smooth = blend(self.seconds, seconds);

@@ -1,0 +1,167 @@
+//! `train` and `eval`: to the end, through crashes, into trouble.
+
+use crate::{Ran, file, lichen, spawn, text, tiny};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const TEXT: &str = "the cat sat on the mat and the dog sat on the log; ";
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("text.txt"), TEXT.repeat(40)).expect("writes");
+        fs::write(folder.path().join("held.txt"), TEXT.repeat(4)).expect("writes");
+        Self { folder }
+    }
+    fn path(&self, name: &str) -> String {
+        text(&self.folder.path().join(name))
+    }
+    /// Arguments that train into `name`.
+    fn args(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let mut args: Vec<String> =
+            ["train", "--config", "", "--data", "", "--out", "", "-t", "1"].map(String::from).into();
+        (args[2], args[4], args[6]) = (text(&tiny().join("tiny.json")), self.path("text.txt"), self.path(name));
+        args.extend(more.iter().map(|s| s.to_string()));
+        args
+    }
+    fn train(&self, name: &str, more: &[&str]) -> Ran {
+        lichen(&self.args(name, more).iter().map(String::as_str).collect::<Vec<_>>())
+    }
+    /// The losses of all updates by the log.
+    fn losses(&self, name: &str) -> Vec<(u64, f64)> {
+        let log = fs::read_to_string(self.path(name) + ".log.jsonl").expect("the log is there");
+        let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line is JSON"));
+        lines.filter_map(|l| Some((l["step"].as_u64()?, l["loss"].as_f64()?))).collect()
+    }
+}
+
+#[test]
+fn training_lowers_the_loss_and_leaves_a_model() {
+    let place = Place::new();
+    let held = place.path("held.txt");
+    let json = place.train("m", &["--validation", &held, "--json", "--seed", "5"]).json();
+    assert_eq!(json["step"], 24);
+    assert!(json["loss"].as_f64() < Some(4.5) && json["nats_per_byte"].as_f64() < Some(4.5), "{json}");
+    assert!(json["tokens_s"].as_f64() > Some(0.0) && json["out"].is_string(), "{json}");
+    let losses = place.losses("m");
+    assert_eq!(losses.len(), 24);
+    assert!(losses[23].1 < losses[0].1 - 0.5, "{losses:?}");
+    let model = place.path("m");
+    assert_eq!(lichen(&["inspect", &model, "--json"]).json()["about"], "a tiny model for tests");
+    let eval = lichen(&["eval", "--suite", "lm", "--data", &held, "-m", &model, "--device", "cpu", "--json"]).json();
+    let (loss, ci) = (eval["nats_per_byte"].as_f64(), &eval["nats_per_byte_ci95"]);
+    assert!(
+        (loss.expect("a number") - json["nats_per_byte"].as_f64().expect("a number")).abs() < 1e-3,
+        "{eval} {json}"
+    );
+    assert!(ci[0].as_f64() <= loss && loss <= ci[1].as_f64() && eval["n"].as_u64() > Some(0), "{eval}");
+    // Neither the model nor the run is lost to the same command given twice.
+    place.train("m", &[]).fails(1, &["--resume", "--yes"]);
+    // From these weights on.
+    place.train("m2", &["--init", &model]).ok();
+    assert!(place.losses("m2")[0].1 < losses[0].1 - 0.5);
+    // A finished run that is resumed is finished.
+    lichen(&["train", "--resume", "--out", &model]).ok();
+    assert_eq!(place.losses("m"), losses);
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_like_one_that_is_not() {
+    let place = Place::new();
+    place.train("whole", &[]).ok();
+    let args = place.args("killed", &["--resume", "--save-every", "0"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut kills = 0;
+    for wait in [30, 90, 250, 170, 410, 300].into_iter().cycle().take(60) {
+        let mut child = spawn(&args, Stdio::null());
+        std::thread::sleep(Duration::from_millis(wait + 40 * kills));
+        if child.try_wait().expect("can be asked").is_some_and(|status| status.success()) {
+            break;
+        }
+        child.kill().expect("is killed");
+        child.wait().expect("ends");
+        kills += 1;
+    }
+    lichen(&args).ok();
+    assert!(kills >= 2, "it was not killed often enough to prove anything");
+    assert_eq!(place.losses("killed"), place.losses("whole"));
+    let read = |name: &str| fs::read(place.path(name)).expect("is there");
+    assert!(read("killed") == read("whole"), "the models differ");
+    let left = fs::read_dir(place.folder.path()).expect("lists").map(|e| e.expect("reads").file_name());
+    let left: Vec<_> = left.filter(|name| Path::new(name).extension().is_some_and(|e| e == "tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_and_says_how_to_go_on() {
+    let place = Place::new();
+    place.train("whole", &["--minutes", "0.02"]).ok();
+    let child =
+        spawn(&place.args("m", &["--minutes", "0.1"]).iter().map(String::as_str).collect::<Vec<_>>(), Stdio::null());
+    while !Path::new(&place.path("m.train")).exists() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("is sent");
+    let ran = Ran::of(child.wait_with_output().expect("ends"));
+    assert_eq!(ran.status, Some(130), "{}", ran.err);
+    assert!(ran.err.contains("lichen train --resume --out"), "{}", ran.err);
+    let before = place.losses("m").len();
+    let json = lichen(&["train", "--resume", "--out", &place.path("m"), "--json"]).json();
+    let losses = place.losses("m");
+    assert!(before >= 1 && losses.len() > before, "{before} then {}", losses.len());
+    assert_eq!(json["step"].as_u64(), Some(losses.len() as u64));
+    assert!(losses.iter().enumerate().all(|(i, (step, _))| *step == i as u64 + 1));
+}
+
+#[test]
+fn trouble_is_found_before_training() {
+    let place = Place::new();
+    let folder = text(place.folder.path());
+    place.train("no/such/folder/m", &[]).fails(1, &["does not exist"]);
+    place.train("", &[]).fails(1, &["not a regular file"]);
+    place.train("m", &["--minutes", "0"]).fails(2, &["--minutes"]);
+    lichen(&["train", "--out", &place.path("m")]).fails(2, &["--data"]);
+    lichen(&["train", "--out", &place.path("m"), "--data", &folder]).fails(2, &["--config"]);
+    lichen(&["train", "--resume", "--out", &place.path("m")]).fails(2, &["--data"]);
+    let config = text(&tiny().join("tiny.json"));
+    lichen(&["train", "--config", &config, "--data", "/no/such", "--out", &place.path("m")]).fails(1, &["/no/such"]);
+    let (_folder, short) = file("short.txt", b"too short");
+    lichen(&["train", "--config", &config, "--data", &short, "--out", &place.path("m")]).fails(1, &["tokens"]);
+    assert!(!Path::new(&place.path("m")).exists());
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_text_only() {
+    let place = Place::new();
+    place.train("m", &[]).ok();
+    fs::write(place.path("text.txt"), "something else entirely ".repeat(40)).expect("writes");
+    lichen(&["train", "--resume", "--out", &place.path("m")]).fails(1, &["not the text"]);
+    let state = place.path("m.train");
+    let mut bytes = fs::read(&state).expect("reads");
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&state, bytes).expect("writes");
+    lichen(&["train", "--resume", "--out", &place.path("m")]).fails(1, &["m.train"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_fills_up_keeps_what_was_saved() {
+    let place = Place::new();
+    // No file may grow beyond 16 blocks; the signal is ignored so that writing fails as on a full disk.
+    let script = r#"trap "" XFSZ; ulimit -f 16; exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_lichen")]).args(place.args("m", &[]));
+    let ran = Ran::of(command.output().expect("runs"));
+    ran.fails(1, &["m.train", "cannot"]);
+    assert!(!Path::new(&place.path("m")).exists() && !Path::new(&place.path("m.train")).exists());
+}
