@@ -1,5 +1,9 @@
 //! Harness of the tests: kernels and their cases run by hand, without a device.
 
+mod devices;
+
+pub use devices::gpus;
+
 use lichen_shaders::cases::{Case, Data, Random};
 use lichen_shaders::kernel::{Access, Binding, Forward, Grad, Kernel, Real, Slot};
 

@@ -14,7 +14,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Software adapters use every core for one dispatch.
     arguments.test_threads.get_or_insert(1);
-    let (gpus, mut problems) = gpus();
+    let (gpus, mut problems) = lichen_tests::gpus();
     let mut trials = Vec::new();
     for (place, device) in &gpus {
         for kernel in ALL {
@@ -57,27 +57,4 @@ fn trial(name: String, kernel: &'static Kernel, device: &Arc<Device>, variant: O
             false => Err(Failed::from(format!("{} of {} cases\n{}", failures.len(), cases.len(), failures.join("\n")))),
         }
     })
-}
-
-/// Every adapter, opened, with the name that trials show; and what could not be opened.
-#[cfg(feature = "gpu")]
-fn gpus() -> (Vec<(String, Arc<Device>)>, Vec<String>) {
-    let (mut devices, mut problems) = (Vec::new(), Vec::new());
-    for report in pollster::block_on(lichen_host::adapters()) {
-        let short = report.name.split(" (").next().unwrap_or_default();
-        let mut place = format!("{}/{short}", report.backend);
-        if devices.iter().any(|(other, _)| *other == place) {
-            place = format!("{place} #{}", report.index);
-        }
-        let choice = lichen_host::Choice::Named(report.index.to_string());
-        match pollster::block_on(lichen_host::Gpu::open(&choice)) {
-            Ok(gpu) => devices.push((place, Arc::new(Device::Gpu(gpu)))),
-            Err(error) => problems.push(format!("{place}: {error}")),
-        }
-    }
-    (devices, problems)
-}
-#[cfg(not(feature = "gpu"))]
-fn gpus() -> (Vec<(String, Arc<Device>)>, Vec<String>) {
-    (Vec::new(), Vec::new())
 }
