@@ -212,10 +212,10 @@ impl Config {
         within("neurons", self.neurons, 4, 1 << 14)?;
         within("shared", self.shared, self.neurons, 1 << 16)?;
         within("route", self.route, 4, 1024)?;
-        if self.width % 64 != 0 {
+        if !self.width.is_multiple_of(64) {
             return bad("width", self.width, "must be a multiple of 64");
         }
-        if self.shared % self.neurons != 0 {
+        if !self.shared.is_multiple_of(self.neurons) {
             return bad("shared", self.shared, &format!("must be a multiple of neurons ({})", self.neurons));
         }
         if self.picks > self.sections || (self.sections > 0) != (self.picks > 0) {
@@ -225,10 +225,10 @@ impl Config {
                 &format!("must be from 1 to sections ({}), or both 0 for a dense model", self.sections),
             );
         }
-        if self.rank % 4 != 0 || self.route % 4 != 0 {
+        if !self.rank.is_multiple_of(4) || !self.route.is_multiple_of(4) {
             return bad("rank", self.rank, "rank and route must be multiples of 4");
         }
-        if self.mixer == Mixer::Mcsd && self.width % self.heads != 0 {
+        if self.mixer == Mixer::Mcsd && !self.width.is_multiple_of(self.heads) {
             return bad("heads", self.heads, "must divide width: they are MCSD's channels");
         }
         if !(self.rho.is_finite() && self.rho > 0.0) {

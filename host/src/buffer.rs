@@ -96,7 +96,7 @@ impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.offset, self.len == self.buffer.len()) {
             (0, true) => write!(f, "{}", self.buffer.label()),
-            (from, _) => write!(f, "{}[{from}..{}]", self.buffer.label(), from + self.len),
+            (from, _) => write!(f, "{}[{from}..{}]", self.buffer.label(), from.saturating_add(self.len)),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Device {
     }
     /// Copies the view out, after everything that was submitted before.
     pub async fn read<E: bytemuck::Pod>(&self, view: &View) -> Result<Vec<E>, HostError> {
-        range(view, view.len * 4)?;
+        range(view, view.len.saturating_mul(4))?;
         let mut out = vec![E::zeroed(); view.len * 4 / size_of::<E>().max(1)];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut out);
         match self {
@@ -124,9 +124,9 @@ impl Device {
     }
 }
 
-fn range(view: &View, bytes: usize) -> Result<(), HostError> {
+pub(crate) fn range(view: &View, bytes: usize) -> Result<(), HostError> {
     let end = view.offset.saturating_add(bytes / 4).max(view.offset.saturating_add(view.len));
-    if end > view.buffer.len() || bytes != view.len * 4 {
+    if end > view.buffer.len() || bytes != view.len.saturating_mul(4) {
         return Err(HostError::Range {
             label: view.buffer.label().to_string(),
             offset: view.offset,

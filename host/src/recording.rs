@@ -86,9 +86,17 @@ fn check(call: &Call, args: &[View]) -> Result<(), HostError> {
     }
     let lengths = (kernel.lengths)(&call.params);
     for (i, (binding, view)) in kernel.bindings.iter().zip(args).enumerate() {
-        let wrong = |expected: String, got: String| HostError::Argument { kernel: kernel.name, binding: binding.name, expected, got };
+        let wrong = |expected: String, got: String| HostError::Argument {
+            kernel: kernel.name,
+            binding: binding.name,
+            expected,
+            got,
+        };
         if view.offset.checked_add(view.len).is_none_or(|end| end > view.buffer.len()) {
-            return Err(wrong(format!("elements within {}'s {}", view.buffer.label(), view.buffer.len()), view.to_string()));
+            return Err(wrong(
+                format!("elements within {}'s {}", view.buffer.label(), view.buffer.len()),
+                view.to_string(),
+            ));
         }
         if view.buffer.kind() != binding.kind {
             return Err(wrong(format!("{:?} elements", binding.kind), format!("{:?} in {view}", view.buffer.kind())));
@@ -100,11 +108,18 @@ fn check(call: &Call, args: &[View]) -> Result<(), HostError> {
             return Err(wrong(format!("an offset divisible by {VIEW_ALIGN}"), view.to_string()));
         }
         if view.len as u64 * 4 > MAX_BINDING_BYTES {
-            return Err(HostError::Limit { kernel: kernel.name, what: "a binding's bytes", got: view.len as u64 * 4, limit: MAX_BINDING_BYTES });
+            return Err(HostError::Limit {
+                kernel: kernel.name,
+                what: "a binding's bytes",
+                got: view.len as u64 * 4,
+                limit: MAX_BINDING_BYTES,
+            });
         }
         // WebGPU forbids one buffer both read and written in a dispatch, and two written views of one buffer race.
         let clash = args.iter().zip(kernel.bindings).enumerate().find(|(j, (other, b))| {
-            *j != i && other.buffer.id() == view.buffer.id() && (b.access != Access::Read || binding.access != Access::Read)
+            *j != i
+                && other.buffer.id() == view.buffer.id()
+                && (b.access != Access::Read || binding.access != Access::Read)
         });
         if let Some((_, (_, other))) = clash {
             return Err(wrong("a buffer of its own".into(), format!("{view}, also bound as {}", other.name)));
@@ -113,7 +128,12 @@ fn check(call: &Call, args: &[View]) -> Result<(), HostError> {
     for pass in kernel.variants.iter().flat_map(|v| v.passes) {
         let most = (pass.workgroups)(&call.params).into_iter().max().unwrap_or(0);
         if most > MAX_WORKGROUPS {
-            return Err(HostError::Limit { kernel: kernel.name, what: "workgroups in one dimension", got: most.into(), limit: MAX_WORKGROUPS.into() });
+            return Err(HostError::Limit {
+                kernel: kernel.name,
+                what: "workgroups in one dimension",
+                got: most.into(),
+                limit: MAX_WORKGROUPS.into(),
+            });
         }
     }
     Ok(())

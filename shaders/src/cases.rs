@@ -178,7 +178,11 @@ impl Draft<'_> {
 
 /// FNV-1a of the two names, so that a case keeps its numbers when others come or go.
 fn seed(kernel: &str, case: &str) -> u64 {
-    kernel.bytes().chain([0]).chain(case.bytes()).fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    kernel
+        .bytes()
+        .chain([0])
+        .chain(case.bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The worst element of a comparison.
@@ -236,7 +240,13 @@ pub fn check(kernel: &Kernel, tolerance: Tolerance, got: &[Data<f32>], want: &[D
             }
             (Data::Index(g), Data::Index(w)) => {
                 if let Some(at) = (0..w.len().max(g.len())).find(|&i| g.get(i) != w.get(i)) {
-                    return Err(format!("{}.{}[{at}] is {:?}, should be {:?}", kernel.name, binding.name, g.get(at), w.get(at)));
+                    return Err(format!(
+                        "{}.{}[{at}] is {:?}, should be {:?}",
+                        kernel.name,
+                        binding.name,
+                        g.get(at),
+                        w.get(at)
+                    ));
                 }
             }
             _ => return Err(format!("{}.{}: kinds differ", kernel.name, binding.name)),
@@ -247,9 +257,11 @@ pub fn check(kernel: &Kernel, tolerance: Tolerance, got: &[Data<f32>], want: &[D
 
 /// A case is worth running only if its reference writes something that is not trivially zero.
 pub fn vacuous(kernel: &Kernel, case: &Case, truth: &[Data<f64>]) -> bool {
-    kernel.bindings.iter().zip(truth).zip(&case.before).filter(|((b, _), _)| b.access != Access::Read).all(|((_, t), before)| match (t, before) {
-        (Data::Real(t), _) => t.iter().all(|v| v.is_nan() || v.abs() < 1e-6),
-        (Data::Index(t), Data::Index(b)) => t == b,
-        _ => true,
-    })
+    kernel.bindings.iter().zip(truth).zip(&case.before).filter(|((b, _), _)| b.access != Access::Read).all(
+        |((_, t), before)| match (t, before) {
+            (Data::Real(t), _) => t.iter().all(|v| v.is_nan() || v.abs() < 1e-6),
+            (Data::Index(t), Data::Index(b)) => t == b,
+            _ => true,
+        },
+    )
 }

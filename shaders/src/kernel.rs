@@ -310,8 +310,12 @@ macro_rules! params {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! field_kind {
-    (u32) => { $crate::kernel::Kind::Index };
-    (f32) => { $crate::kernel::Kind::Real };
+    (u32) => {
+        $crate::kernel::Kind::Index
+    };
+    (f32) => {
+        $crate::kernel::Kind::Real
+    };
 }
 #[doc(hidden)]
 #[macro_export]

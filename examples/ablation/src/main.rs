@@ -107,7 +107,14 @@ struct Run {
     score: f64,
 }
 
-fn text(config: &Config, lr: f32, seed: u64, args: &Args, data: &[Dataset; 2], device: &Arc<Device>) -> Result<Run, Error> {
+fn text(
+    config: &Config,
+    lr: f32,
+    seed: u64,
+    args: &Args,
+    data: &[Dataset; 2],
+    device: &Arc<Device>,
+) -> Result<Run, Error> {
     let options = TrainOptions { steps: args.steps, lr, seed, warmup: args.steps / 10, ..TrainOptions::default() };
     let checkpoint = Checkpoint::random(config, Tokenizer::bytes(), seed);
     let mut trainer = Trainer::new(checkpoint, options, device.clone())?;
@@ -121,8 +128,17 @@ fn text(config: &Config, lr: f32, seed: u64, args: &Args, data: &[Dataset; 2], d
 
 fn associative(config: &Config, lr: f32, seed: u64, args: &Args, device: &Arc<Device>) -> Result<Run, Error> {
     let steps = args.recall_steps;
-    let options =
-        TrainOptions { steps, lr, seed, warmup: steps / 10, batch: 64, micro: 64, context: RECALL_LEN, weight_decay: 0.0, ..TrainOptions::default() };
+    let options = TrainOptions {
+        steps,
+        lr,
+        seed,
+        warmup: steps / 10,
+        batch: 64,
+        micro: 64,
+        context: RECALL_LEN,
+        weight_decay: 0.0,
+        ..TrainOptions::default()
+    };
     // Two layers: recall is a matter of the state, not of depth.
     let config = Config { vocab: 260, layers: 2, ..config.clone() };
     let mut trainer = Trainer::new(Checkpoint::random(&config, Tokenizer::bytes(), seed), options, device.clone())?;
@@ -165,7 +181,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rows = Vec::new();
     for task in ["text", "recall"].into_iter().filter(|t| args.task.as_deref().is_none_or(|w| w == *t)) {
         let better = |a: f64, b: f64| if task == "text" { a < b } else { a > b };
-        for (name, config) in variants().into_iter().filter(|(n, _)| args.only.as_deref().is_none_or(|w| n.contains(w))) {
+        for (name, config) in variants().into_iter().filter(|(n, _)| args.only.as_deref().is_none_or(|w| n.contains(w)))
+        {
             config.validate()?;
             if task == "recall" && !name.starts_with("mixer") {
                 continue;

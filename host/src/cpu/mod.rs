@@ -77,6 +77,7 @@ impl Cpu {
 
     /// Copies a view out at once: what learning uses between passes.
     pub fn values<E: bytemuck::Pod>(&self, view: &View) -> Result<Vec<E>, HostError> {
+        crate::device::range(view, view.len.saturating_mul(4))?;
         let mut out = vec![E::zeroed(); view.len * 4 / size_of::<E>().max(1)];
         self.read(view, bytemuck::cast_slice_mut(&mut out))?;
         Ok(out)

@@ -43,7 +43,13 @@ const PIECE: usize = 1 << 15;
 
 impl Cpu {
     /// Updates a weight in place from its gradient.
-    pub fn adamw(&self, weight: &Buffer, gradients: &Gradients, moments: &mut Moments, rule: &AdamW) -> Result<(), HostError> {
+    pub fn adamw(
+        &self,
+        weight: &Buffer,
+        gradients: &Gradients,
+        moments: &mut Moments,
+        rule: &AdamW,
+    ) -> Result<(), HostError> {
         let Some(gradient) = gradients.get(weight) else { return Ok(()) };
         let mut inner = self.lock();
         let block = inner.memory.readable(weight)?;
@@ -78,7 +84,6 @@ impl Cpu {
 }
 
 #[multiversion::multiversion(targets("x86_64+avx512f", "x86_64+avx2+fma"))]
-#[expect(clippy::too_many_arguments, reason = "plain slices vectorise; a struct of them would not read better")]
 fn update(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], rule: &AdamW, rate: f32, root: f32, keep: f32) {
     let (b1, b2, eps, scale) = (rule.beta1, rule.beta2, rule.eps, rule.scale);
     let n = w.len().min(g.len()).min(m.len()).min(v.len());
