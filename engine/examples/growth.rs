@@ -1,0 +1,54 @@
+//! What growing costs: the same model with S and with ten times S sections, generating by turns on the CPU.
+//!
+//! `cargo run --release -p lichen --no-default-features --example growth -- [size] [rounds] [tokens] [threads]`
+//! prints tokens a second of both and the median of the paired ratios. Weights are random, so the route is spread
+//! over all sections; choose a size whose smaller model passes the last-level cache.
+
+use lichen::{Checkpoint, Config, Device, Error, Model, Sampler, Session, Tokenizer};
+use pollster::block_on;
+use std::sync::Arc;
+use std::time::Instant;
+
+fn session(config: &Config, device: &Arc<Device>) -> Result<Session, Error> {
+    config.validate()?;
+    let checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 1);
+    let mut session = Session::new(Arc::new(Model::new(checkpoint, device.clone())?))?;
+    block_on(session.prefill(&[70]))?;
+    Ok(session)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
+    let size = arguments.first().map_or("small", String::as_str);
+    let config = Config { vocab: Tokenizer::bytes().vocab(), ..Config::named(size).ok_or("no such size")? };
+    let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
+    let grown = Config { sections: config.sections * 10, ..config.clone() };
+    let device = Arc::new(Device::cpu(threads));
+    println!("{}", device.name());
+    for c in [&config, &grown] {
+        let mib = c.total_params() as f64 * 4.0 / f64::from(1 << 20);
+        println!("{} sections: {:.0} MiB of weights, {} active", c.sections, mib, c.active_params());
+    }
+    let mut both = [session(&config, &device)?, session(&grown, &device)?];
+    let mut seconds = [Vec::new(), Vec::new()];
+    for round in 0..=rounds {
+        for (i, session) in both.iter_mut().enumerate() {
+            let sampler = Sampler { temperature: 1.5, top_p: 1.0, seed: round as u64, ..Sampler::default() };
+            let started = Instant::now();
+            block_on(session.generate(&sampler, tokens, |_| true))?;
+            // The first round warms pages up.
+            if round > 0 {
+                seconds[i].push(started.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let mut ratios: Vec<f64> = seconds[1].iter().zip(&seconds[0]).map(|(grown, base)| grown / base).collect();
+    ratios.sort_by(f64::total_cmp);
+    for (name, s) in ["base ", "grown"].iter().zip(&seconds) {
+        let best = s.iter().copied().fold(f64::INFINITY, f64::min);
+        println!("{name}: best {:.1} tokens/s", tokens as f64 / best);
+    }
+    println!("grown over base, time a token: median {:.3} of {rounds} pairs", ratios[ratios.len() / 2]);
+    Ok(())
+}
