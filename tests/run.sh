@@ -122,8 +122,8 @@ part_gpu() {
   grep -q '^skipped: no adapter' "$tools/parity.log" && missing "$required" "a Vulkan adapter"
   # The other tests that open an adapter when there is one.
   step cargo test --quiet --workspace --locked --lib -- gpu
-  say "cargo test -p lichen-tests --test journeys"
-  cargo test -p lichen-tests --locked --test journeys -- --nocapture --test-threads 1
+  say "cargo test --workspace --test journeys"
+  cargo test --workspace --locked --test journeys -- --nocapture --test-threads 1
 }
 
 part_browser() {

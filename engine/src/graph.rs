@@ -325,9 +325,9 @@ impl Builder<'_> {
         let gain = self.weight("mix.norm")?;
         let n = self.norm("mix.n", x, gain, c.width, 1)?;
         let mut branch = Vec::new();
-        for (name, part) in [("mix.u", "mix.u"), ("mix.v", "mix.v"), ("mix.e", "mix.e"), ("mix.f", "mix.f")] {
+        for part in ["mix.u", "mix.v", "mix.e", "mix.f"] {
             let w = self.weight(part)?;
-            branch.push(self.project(name, &n, 0, c.width, w, c.heads)?);
+            branch.push(self.project(part, &n, 0, c.width, w, c.heads)?);
         }
         let past = self.scratch("mix.past", c.width);
         let call = mcsd_slope::call(mcsd_slope::Params { batch, steps, width, channels, x_stride: width, x_offset: 0 });
@@ -386,21 +386,7 @@ impl Builder<'_> {
         for (params, [a, b, c, d]) in windows.clone() {
             self.push(section_up::call(params), &[z.clone(), ids.clone(), a, b, c, d, h.clone()])?;
         }
-        for (p, [a, b, c, d]) in windows {
-            let params = section_down::Params {
-                rows: p.rows,
-                picks: p.picks,
-                width: p.width,
-                neurons: p.neurons,
-                stride: p.stride,
-                first: p.first,
-                per_chunk: p.per_chunk,
-                chunks: p.chunks,
-                c0: p.c0,
-                c1: p.c1,
-                c2: p.c2,
-                c3: p.c3,
-            };
+        for (params, [a, b, c, d]) in windows {
             self.push(section_down::call(params), &[h.clone(), ids.clone(), a, b, c, d, out.clone()])?;
         }
         let y = self.scratch("x.ffn", c.width);

@@ -92,8 +92,9 @@ fn dispatch(cli: Cli) -> Done {
 fn prepare(args: &GlobalArgs) {
     output::set_color(args.color);
     let level = match args.verbose {
-        // Drivers' chatter is for those who ask.
-        0 => "error,lichen=warn,lichen_host=warn",
+        // Drivers' chatter is for those who ask: a machine without any driver is no error of this program's, and
+        // what does go wrong comes back as an error of our own.
+        0 => "error,lichen=warn,lichen_host=warn,wgpu_hal=off,wgpu_core=off,wgpu=off,naga=off",
         1 => "warn,lichen=info,lichen_host=info",
         2 => "info,lichen=debug,lichen_host=debug",
         _ => "trace",
