@@ -308,7 +308,9 @@ impl Config {
                     add(mix("in"), &[c.projection(), d], Init::Normal(fan(d)));
                     add(mix("conv"), &[4, c.conv_channels()], Init::Conv);
                     add(mix("slope_rate"), &[hv], Init::Slopes);
-                    add(mix("slope_gain"), &[hv], Init::Constant(if c.mixer == Mixer::Delta { 0.0 } else { 0.5 }));
+                    // Beside a delta branch the slope starts shut: recent values mixed in blur what a key is bound to.
+                    let gain = if c.mixer == Mixer::Slope { 0.5 } else { 0.0 };
+                    add(mix("slope_gain"), &[hv], Init::Constant(gain));
                     if c.mixer != Mixer::Slope {
                         add(mix("decay"), &[hk, c.rank], Init::Normal(0.1 * fan(c.rank)));
                         add(mix("decay_bias"), &[c.heads, c.key], Init::Decays);
