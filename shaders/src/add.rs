@@ -1,6 +1,6 @@
 //! Sum of two streams, as residual connections need it: `y = a + b`.
 //!
-//! Shapes: a, b, y [len]. Cost: O(len), one invocation an element.
+//! Shapes: a, b, y \[len\]. Cost: O(len), one invocation an element.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};

@@ -1,6 +1,6 @@
 //! Rows of a table: `x[r] = scale * table[ids[r] - first]`.
 //!
-//! Shapes: ids [rows], table [count, width], x [rows, width]. Ids outside `first..first + count` leave their row
+//! Shapes: ids \[rows\], table [count, width], x [rows, width]. Ids outside `first..first + count` leave their row
 //! of x alone, so that a table may lie in several bindings, one call for each. Cost: O(rows width).
 
 use crate::cases::Cases;

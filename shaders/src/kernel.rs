@@ -2,7 +2,7 @@
 //! reference, its gradient and its test cases. Everything here is data; nothing runs a GPU.
 //!
 //! A kernel is two files with one stem, `NAME.wgsl` and `NAME.rs`, and one word in [`crate::ALL`]'s list.
-//! The Rust file declares [`params!`](crate::params) and [`kernel!`](crate::kernel), which build the `KERNEL`
+//! The Rust file declares [`params!`](crate::params) and [`kernel!`](macro@crate::kernel), which build the `KERNEL`
 //! record, the typed argument structs `Args`, `Values` and `Grads`, and the constructor `call`.
 
 use crate::cases::{Case, Cases};
@@ -228,7 +228,7 @@ pub fn grid(n: u32) -> [u32; 3] {
     [n.div_ceil(y), y, 1]
 }
 
-/// Typed access for the code that [`kernel!`](crate::kernel) makes. A mismatch is a bug in this crate.
+/// Typed access for the code that [`kernel!`](macro@crate::kernel) makes. A mismatch is a bug in this crate.
 impl<'a, F> Slot<'a, F> {
     /// As numbers to read; a written slot is read back.
     pub fn real(self) -> &'a [F] {

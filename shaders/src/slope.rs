@@ -1,7 +1,7 @@
 //! Slope branch: an exponentially weighted past of each channel, added to the present. With `b = exp(log_rate)`:
 //! `y_t = x_t + gain u_{t-1}`, `u_t = e^-b u_{t-1} + (1 - e^-b) x_t` (the learned kin of MCSD's, arXiv 2406.12230).
 //!
-//! Shapes: x [batch, steps, x_stride] of which a window of `width` is read, log_rate and gain [width],
+//! Shapes: x [batch, steps, x_stride] of which a window of `width` is read, log_rate and gain \[width\],
 //! state [batch, width], y [batch, steps, width]. Cost: O(batch steps width), one invocation a channel.
 
 use crate::cases::Cases;

@@ -1,6 +1,6 @@
 //! The CPU device: verification, learning, and machines with no GPU.
 //!
-//! An operation runs its fast form when there is one ([`fast`]), else the kernel's plain reference in single
+//! An operation runs its fast form when there is one (`fast`), else the kernel's plain reference in single
 //! precision. Both see the same slots; both are tested against the double-precision reference.
 
 mod fast;

@@ -1,6 +1,6 @@
 //! A GPU through wgpu: Vulkan, Metal, DX12, or WebGPU in a browser.
 //!
-//! Calls take `&self` and return at once, except [`Gpu::read`], which waits for the work before it. Errors that
+//! Calls take `&self` and return at once, except `Device::read`, which waits for the work before it. Errors that
 //! the driver reports late surface at the next call. Nothing here needs an optional feature of the adapter.
 
 mod adapters;
