@@ -107,7 +107,7 @@ impl Config {
     /// The design's `nano`: 10M weights, 1.7M active.
     pub fn nano() -> Self {
         Self {
-            mixer: Mixer::SlopeDelta,
+            mixer: Mixer::Delta,
             vocab: 2048,
             width: 192,
             layers: 6,
@@ -308,8 +308,7 @@ impl Config {
                     add(mix("in"), &[c.projection(), d], Init::Normal(fan(d)));
                     add(mix("conv"), &[4, c.conv_channels()], Init::Conv);
                     add(mix("slope_rate"), &[hv], Init::Slopes);
-                    // Beside a delta branch the slope starts shut: recent values mixed in blur what a key is bound to.
-                    let gain = if c.mixer == Mixer::Slope { 0.5 } else { 0.0 };
+                    let gain = if c.mixer == Mixer::Delta { 0.0 } else { 0.5 };
                     add(mix("slope_gain"), &[hv], Init::Constant(gain));
                     if c.mixer != Mixer::Slope {
                         add(mix("decay"), &[hk, c.rank], Init::Normal(0.1 * fan(c.rank)));
