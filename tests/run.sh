@@ -4,7 +4,8 @@
 #   rust     format, lints, every test without a GPU, documentation, the libraries without the feature `gpu`
 #   gpu      every kernel and every GPU test on Mesa's and SwiftShader's software adapters
 #   browser  every kernel in headless Chromium, through the selftest compiled to wasm
-#   cross    Windows and macOS checked; the libraries' tests for 64-bit Arm under emulation
+#   cross    Windows and macOS checked; under emulation the libraries' tests for 64-bit Arm, and the CPU's fast forms
+#            on older x86-64 processors
 #
 # What a part needs is installed where that is possible (packages with apt-get as root, Rust targets with rustup,
 # the rest below target/tools). A part that lacks something is reported as skipped; REQUIRE_GPU=1 makes that a
@@ -167,6 +168,16 @@ part_cross() {
   export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
   step cargo test --quiet --lib -p lichen-shaders -p lichen-host -p lichen --no-default-features \
     --target aarch64-unknown-linux-gnu --locked
+
+  # Processors older than this one: AVX2 without AVX-512, and neither.
+  if [[ $(uname -m) == x86_64 ]]; then
+    local processor
+    for processor in Haswell Nehalem; do
+      export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64-static -cpu $processor"
+      say "$processor"
+      cargo test --quiet --lib -p lichen-host --no-default-features --locked -- fast
+    done
+  fi
 }
 
 # One part, in a shell of its own, so that `set -e` holds inside it.
