@@ -256,7 +256,7 @@ impl Builder<'_> {
         Ok(x)
     }
 
-    /// The default recurrent block and its two halves: conv, slope, delta, gated output.
+    /// The slope-delta block and its two halves: conv, slope, delta, gated output.
     fn slope_delta(&mut self, x: &View) -> Result<View, Error> {
         let c = self.c;
         let (batch, steps, rows) = (self.shape.batch as u32, self.shape.steps as u32, self.rows as u32);
