@@ -1,7 +1,7 @@
 //! What growing costs: the same model with S and with ten times S sections, generating by turns on the CPU.
 //!
 //! `cargo run --release -p lichen --no-default-features --example growth -- [size] [rounds] [tokens] [threads]`
-//! prints tokens a second of both and the median of the paired ratios. Weights are random, so the route is spread
+//! prints tokens a second of both, the median of the paired ratios, and where the time of both went. Weights are random, so the route is spread
 //! over all sections; choose a size whose smaller model passes the last-level cache.
 
 use lichen::{Checkpoint, Config, Device, Error, Model, Sampler, Session, Tokenizer};
@@ -50,5 +50,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{name}: best {:.1} tokens/s", tokens as f64 / best);
     }
     println!("grown over base, time a token: median {:.3} of {rounds} pairs", ratios[ratios.len() / 2]);
+    #[allow(irrefutable_let_patterns, reason = "without GPU support there is only the CPU")]
+    if let Device::Cpu(cpu) = &*device {
+        let mut tables = Vec::new();
+        for session in &mut both {
+            cpu.time_kernels(true);
+            block_on(session.generate(&Sampler { temperature: 1.5, top_p: 1.0, ..Sampler::default() }, tokens, |_| true))?;
+            tables.push(cpu.time_kernels(false));
+        }
+        println!("{:<14}{:>10}{:>10}  us a token", "", "base", "grown");
+        for (kernel, [base, _]) in &tables[0] {
+            let grown = tables[1].get(kernel).map_or(0.0, |t| t[0]);
+            println!("{kernel:<14}{:>10.1}{:>10.1}", base * 1e6 / tokens as f64, grown * 1e6 / tokens as f64);
+        }
+    }
     Ok(())
 }

@@ -168,20 +168,16 @@ fn gemm_rate(cpu: &Cpu) -> f64 {
     let (a, b) = (vec![0.5f32; N * N], vec![0.25f32; N * N]);
     let mut c = vec![0f32; N * N];
     let seconds = best(5, || {
-        cpu.pool().enter(|| {
-            let parallel = match cpu.pool().threads() {
-                1 => gemm::Parallelism::None,
-                n => gemm::Parallelism::Rayon(n),
-            };
+        let parts = c.chunks_mut((N / cpu.pool().threads()) * N).zip(a.chunks((N / cpu.pool().threads()) * N));
+        cpu.pool().each(parts.collect(), |(c, a)| {
             let n = N as isize;
-            // SAFETY: three square matrices of N rows.
+            // SAFETY: some rows of a and as many of c, and all of b; all have N columns.
             unsafe {
-                let c = c.as_mut_ptr();
                 gemm::gemm(
+                    c.len() / N,
                     N,
                     N,
-                    N,
-                    c,
+                    c.as_mut_ptr(),
                     1,
                     n,
                     false,
@@ -191,12 +187,12 @@ fn gemm_rate(cpu: &Cpu) -> f64 {
                     b.as_ptr(),
                     1,
                     n,
+                    0.0,
                     1.0,
-                    1.0,
                     false,
                     false,
                     false,
-                    parallel,
+                    gemm::Parallelism::None,
                 );
             }
         });

@@ -107,13 +107,11 @@ impl Cpu {
         let mut inner = self.lock();
         let ops = self.prepare(&mut inner, recording)?;
         let inner = &mut *inner;
-        self.pool.enter(|| {
-            for op in (0..times).flat_map(|_| ops.iter()) {
-                // SAFETY: the lock is held, so nobody else touches the blocks.
-                let slots = unsafe { op.slots() };
-                inner.timed(op.op.kernel.name, 0, || op.forward.run(&self.pool, &op.op.params, slots));
-            }
-        });
+        for op in (0..times).flat_map(|_| ops.iter()) {
+            // SAFETY: the lock is held, so nobody else touches the blocks.
+            let slots = unsafe { op.slots() };
+            inner.timed(op.op.kernel.name, 0, || op.forward.run(&self.pool, &op.op.params, slots));
+        }
         Ok(())
     }
 

@@ -42,21 +42,23 @@ pub(super) fn gemm(
     b.check(k, n);
     Matrix::new(c, start, row).check(m, n);
     let at = Scatter::new(c);
-    pool.enter(|| {
-        #[cfg(not(target_arch = "wasm32"))]
-        let parallel =
-            if pool.threads() > 1 { gemm::Parallelism::Rayon(pool.threads()) } else { gemm::Parallelism::None };
-        #[cfg(target_arch = "wasm32")]
-        let parallel = gemm::Parallelism::None;
-        // SAFETY: the three matrices were checked to lie inside their slices, and c is borrowed by this call alone.
+    // The longer side is cut, so that what every thread packs for itself is the shorter one.
+    let long = m.max(n);
+    pool.each(pieces(long, 32, if m * n * k < ALONE { 1 } else { pool.threads() }), |cut| {
+        let (rows, columns) = if m >= n { (cut, 0..n) } else { (0..m, cut) };
+        // SAFETY: the three matrices were checked to lie inside their slices, c is borrowed by this call alone, and
+        // no two cuts share an element of it.
         unsafe {
-            let c = at.row(start, 1).as_mut_ptr();
-            let (pa, pb) = (a.data.as_ptr().add(a.start), b.data.as_ptr().add(b.start));
+            let c = at.row(start + rows.start * row + columns.start, 1).as_mut_ptr();
+            let (pa, pb) = (
+                a.data.as_ptr().add(a.start + rows.start * a.row),
+                b.data.as_ptr().add(b.start + columns.start * b.column),
+            );
             let strides = |m: Matrix| (m.column as isize, m.row as isize);
             let ((ac, ar), (bc, br)) = (strides(a), strides(b));
             gemm::gemm(
-                m,
-                n,
+                rows.len(),
+                columns.len(),
                 k,
                 c,
                 1,
@@ -73,14 +75,17 @@ pub(super) fn gemm(
                 false,
                 false,
                 false,
-                parallel,
+                gemm::Parallelism::None,
             );
         }
     });
 }
 
+/// Multiplications below which a GEMM is not worth waking a worker for.
+const ALONE: usize = 1 << 18;
+
 /// Weights from which one row's product is worth waking the workers for.
-const SHARED: usize = 64 << 10;
+const SHARED: usize = 16 << 10;
 
 /// `y[r] = W x[r]` for a few rows: W is streamed once, four of its rows at a time.
 pub(super) fn matvec(
@@ -107,6 +112,16 @@ vector! {
     /// The part of [`matvec`] for some rows of W, whose outputs start at column `first`.
     fn matvec_part(x: &[f32], x_stride: usize, w: &[f32], k: usize, y: Scatter, first: usize, y_stride: usize, rows: usize) {
         let n = w.len() / k;
+        let narrow = if k <= NARROW && k % LANES == 0 { n / LANES } else { 0 };
+        for (block, sixteen) in w.chunks_exact(LANES * k).take(narrow).enumerate() {
+            for r in 0..rows {
+                // SAFETY: each call and each block has columns of its own.
+                let y = unsafe { y.row(r * y_stride + first + block * LANES, LANES) };
+                y.copy_from_slice(&dots_narrow::<FMA>(&x[r * x_stride..][..k], sixteen));
+            }
+        }
+        let (first, w) = (first + narrow * LANES, &w[narrow * LANES * k..]);
+        let n = n - narrow * LANES;
         for (block, four) in w.chunks(4 * k).enumerate() {
             for r in 0..rows {
                 let x = &x[r * x_stride..][..k];
@@ -122,30 +137,85 @@ vector! {
     }
 }
 
+/// Longest rows for which adding up the lanes costs more than the products.
+const NARROW: usize = 64;
+
+/// Dots of x with as many rows as there are lanes; their length is a multiple of that.
+#[inline(always)]
+fn dots_narrow<const F: bool>(x: &[f32], rows: &[f32]) -> [f32; LANES] {
+    let k = x.len();
+    assert!(k % LANES == 0 && rows.len() >= LANES * k, "rows are short");
+    // The lanes of sixteen rows are added up together: each step adds halves of groups of lanes and packs two
+    // vectors into one.
+    let mut lanes = [[0.0; LANES]; LANES];
+    for v in 0..LANES {
+        let mut sums = [0.0; LANES];
+        for i in (0..k).step_by(LANES) {
+            // SAFETY: `i + LANES <= k`, and the assertion covers the rows.
+            unsafe {
+                let x: [f32; LANES] = *x.as_ptr().add(i).cast();
+                let w: [f32; LANES] = *rows.as_ptr().add(v * k + i).cast();
+                for l in 0..LANES {
+                    sums[l] = madd::<F>(x[l], w[l], sums[l]);
+                }
+            }
+        }
+        lanes[v] = sums;
+    }
+    for i in 0..8 {
+        lanes[i] = pack::<8>(lanes[2 * i], lanes[2 * i + 1]);
+    }
+    for i in 0..4 {
+        lanes[i] = pack::<4>(lanes[2 * i], lanes[2 * i + 1]);
+    }
+    for i in 0..2 {
+        lanes[i] = pack::<2>(lanes[2 * i], lanes[2 * i + 1]);
+    }
+    pack::<1>(lanes[0], lanes[1])
+}
+
+/// Adds the halves, `H` lanes long, of each group of lanes: those of a, then those of b.
+#[inline(always)]
+fn pack<const H: usize>(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+    let (mut low, mut high) = ([0.0; LANES], [0.0; LANES]);
+    for i in 0..LANES / 2 {
+        let from = i / H * 2 * H + i % H;
+        (low[i], high[i]) = (a[from], a[from + H]);
+        (low[i + LANES / 2], high[i + LANES / 2]) = (b[from], b[from + H]);
+    }
+    for l in 0..LANES {
+        low[l] += high[l];
+    }
+    low
+}
+
 /// Dots of x with four rows.
 #[inline(always)]
 pub(super) fn dots<const F: bool>(x: &[f32], four: &[f32]) -> [f32; 4] {
     let k = x.len();
-    let rows: [&[f32]; 4] = std::array::from_fn(|i| &four[i * k..(i + 1) * k]);
+    assert!(four.len() >= 4 * k, "four rows are short");
     let mut lanes = [[0.0; LANES]; 4];
     let whole = k / LANES * LANES;
-    let mut i = 0;
-    while i < whole {
-        let x = &x[i..i + LANES];
-        for (lane, row) in lanes.iter_mut().zip(rows) {
-            let row = &row[i..i + LANES];
-            for l in 0..LANES {
-                lane[l] = madd::<F>(x[l], row[l], lane[l]);
+    for i in (0..whole).step_by(LANES) {
+        // SAFETY: `i + LANES <= k`, and the assertion covers four rows of k elements. Whole registers are read:
+        // slices here would keep the sums in memory.
+        unsafe {
+            let x: [f32; LANES] = *x.as_ptr().add(i).cast();
+            for r in 0..4 {
+                let w: [f32; LANES] = *four.as_ptr().add(r * k + i).cast();
+                for l in 0..LANES {
+                    lanes[r][l] = madd::<F>(x[l], w[l], lanes[r][l]);
+                }
             }
         }
-        i += LANES;
     }
-    for (lane, row) in lanes.iter_mut().zip(rows) {
-        for i in whole..k {
-            lane[i - whole] = madd::<F>(x[i], row[i], lane[i - whole]);
+    let mut sums = [sum(lanes[0]), sum(lanes[1]), sum(lanes[2]), sum(lanes[3])];
+    for i in whole..k {
+        for r in 0..4 {
+            sums[r] = madd::<F>(x[i], four[r * k + i], sums[r]);
         }
     }
-    lanes.map(sum)
+    sums
 }
 
 /// Rows of a buffer by the elements at which they start.

@@ -26,12 +26,12 @@ pub(super) mod router {
         let cuts = pieces(rows, ENOUGH, pool.threads());
         let work = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots)).collect();
         pool.each(work, |(scores, ids): (&mut [f32], &mut [u32])| {
-            let mut left = Scratch::new(sections);
+            let (mut left, mut tops) = (Scratch::new(sections), Scratch::new(sections.div_ceil(LANES)));
             for (scores, ids) in scores.chunks_exact_mut(sections).zip(ids.chunks_exact_mut(slots)) {
                 finish(scores, a.bias);
                 let (always, picked) = ids.split_at_mut(p.always as usize);
                 always.iter_mut().zip(0..).for_each(|(slot, id)| *slot = id);
-                pick(scores, &mut left, picked);
+                pick(scores, &mut left, &mut tops, picked);
                 picked.iter_mut().for_each(|id| *id += p.always);
             }
         });
@@ -47,28 +47,56 @@ pub(super) mod router {
         }
     }
 
+    /// Highest of some scores.
+    #[inline(always)]
+    fn top(scores: &[f32]) -> f32 {
+        let mut tops = [f32::NEG_INFINITY; LANES];
+        let blocks = scores.chunks_exact(LANES);
+        let rest = blocks.remainder();
+        for block in blocks {
+            for l in 0..LANES {
+                tops[l] = if block[l] > tops[l] { block[l] } else { tops[l] };
+            }
+        }
+        tops.iter().chain(rest).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top })
+    }
+
+    /// Place of the first element that is `x`.
+    #[inline(always)]
+    fn first(scores: &[f32], x: f32) -> Option<usize> {
+        for (i, block) in scores.chunks(LANES).enumerate() {
+            let mut found = false;
+            for &score in block {
+                found |= score == x;
+            }
+            if found {
+                return block.iter().position(|&score| score == x).map(|at| i * LANES + at);
+            }
+        }
+        None
+    }
+
     vector! {
         /// Ids of the highest scores, as many as `picked` has room for, ascending. Ties go to the lower id.
-        /// `left` is scratch as long as the scores.
-        fn pick(scores: &[f32], left: &mut [f32], picked: &mut [u32]) {
+        /// `left` is scratch as long as the scores, `tops` a fraction of [`LANES`] of that: the highest score of
+        /// each block, so that a pick looks at one block and not at all sections.
+        fn pick(scores: &[f32], left: &mut [f32], tops: &mut [f32], picked: &mut [u32]) {
             left.copy_from_slice(scores);
+            for (high, block) in tops.iter_mut().zip(left.chunks(LANES)) {
+                *high = top(block);
+            }
             for n in 0..picked.len() {
-                let mut tops = [f32::NEG_INFINITY; LANES];
-                let blocks = left.chunks_exact(LANES);
-                let rest = blocks.remainder();
-                for block in blocks {
-                    for l in 0..LANES {
-                        tops[l] = if block[l] > tops[l] { block[l] } else { tops[l] };
-                    }
-                }
-                let top = tops.iter().chain(rest).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top });
-                let at = if top > f32::NEG_INFINITY {
-                    left.iter().position(|&x| x == top).unwrap_or(0)
+                let highest = top(tops);
+                let at = if highest > f32::NEG_INFINITY {
+                    let block = first(tops, highest).unwrap_or(0) * LANES;
+                    block + first(&left[block..], highest).unwrap_or(0)
                 } else {
                     // Only sections without a score are left: the lowest id that was not taken.
                     (0..left.len()).find(|&s| !picked[..n].contains(&(s as u32))).unwrap_or(0)
                 };
                 left[at] = f32::NEG_INFINITY;
+                let block = at / LANES * LANES;
+                tops[at / LANES] = top(&left[block..left.len().min(block + LANES)]);
                 picked[n] = at as u32;
             }
             picked.sort_unstable();

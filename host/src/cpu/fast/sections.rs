@@ -304,7 +304,10 @@ vector! {
             } else {
                 h.iter_mut().zip(w.chunks(width)).for_each(|(h, w)| *h = dot::<FMA>(z, w));
             }
-            h.iter_mut().for_each(|h| *h = h.max(0.0) * h.max(0.0));
+        }
+        for h in h {
+            let x = if *h > 0.0 { *h } else { 0.0 };
+            *h = x * x;
         }
     }
 }
