@@ -3,7 +3,7 @@
 use super::Fresh;
 use super::lanes::{LANES, axpy, dot, sigmoid, vector};
 use super::product::{Matrix, gemm, matvec};
-use super::share::{Scratch, collect, cut, cut_wanted, pieces};
+use super::share::{Scatter, Scratch, collect, cut, cut_wanted, pieces};
 use crate::pool::Pool;
 use std::ops::Range;
 
@@ -16,8 +16,16 @@ pub(super) mod router {
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let (rows, sections, width) = (p.rows as usize, p.sections as usize, p.width as usize);
-        if rows <= 4 {
-            matvec(pool, a.p, width, a.r, width, a.scores, sections, rows);
+        let few = rows <= 4;
+        if few {
+            let scores = Scatter::new(a.scores);
+            matvec(pool, a.p, width, a.r, width, scores, sections, rows, |part: Range<usize>| {
+                for row in 0..rows {
+                    // SAFETY: the product is the only one to hold these columns, and is done with them.
+                    let scores = unsafe { scores.row(row * sections + part.start, part.len()) };
+                    finish(scores, &a.bias[part.clone()]);
+                }
+            });
         } else {
             let r = Matrix::new(a.r, 0, width).transposed();
             gemm(pool, [rows, sections, width], a.scores, 0, sections, Matrix::new(a.p, 0, width), r, false);
@@ -28,7 +36,9 @@ pub(super) mod router {
         pool.each(work, |(scores, ids): (&mut [f32], &mut [u32])| {
             let (mut left, mut tops) = (Scratch::new(sections), Scratch::new(sections.div_ceil(LANES)));
             for (scores, ids) in scores.chunks_exact_mut(sections).zip(ids.chunks_exact_mut(slots)) {
-                finish(scores, a.bias);
+                if !few {
+                    finish(scores, a.bias);
+                }
                 let (always, picked) = ids.split_at_mut(p.always as usize);
                 always.iter_mut().zip(0..).for_each(|(slot, id)| *slot = id);
                 pick(scores, &mut left, &mut tops, picked);
@@ -58,7 +68,18 @@ pub(super) mod router {
                 tops[l] = if block[l] > tops[l] { block[l] } else { tops[l] };
             }
         }
-        tops.iter().chain(rest).fold(f32::NEG_INFINITY, |top, &x| if x > top { x } else { top })
+        for (top, &x) in tops.iter_mut().zip(rest) {
+            *top = if x > *top { x } else { *top };
+        }
+        // As a tree: a chain through all lanes would take longer than the rest.
+        let mut half = LANES / 2;
+        while half > 0 {
+            for l in 0..half {
+                tops[l] = if tops[l + half] > tops[l] { tops[l + half] } else { tops[l] };
+            }
+            half /= 2;
+        }
+        tops[0]
     }
 
     /// Place of the first element that is `x`.

@@ -5,7 +5,7 @@
 //! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
 
 use super::Fresh;
-use super::lanes::{axpy, dot, vector};
+use super::lanes::{LANES, axpy, dot, vector};
 use super::product::{Rows, dots, outer, times, transpose};
 use super::share::{Scatter, Scratch, cut, pieces};
 use crate::pool::Pool;
@@ -15,6 +15,11 @@ use std::ops::Range;
 const FEW: usize = 8;
 /// Rows of one piece of work, so that the shared section, which all rows pick, is shared among the workers.
 const PIECE: usize = 256;
+
+/// Weights that are worth waking a worker for.
+const ENOUGH: usize = 32 << 10;
+/// Pieces for each worker: suppressed features make some of them short.
+const PARTS: usize = 3;
 
 /// What both kernels' params say.
 #[derive(Clone, Copy)]
@@ -141,15 +146,12 @@ pub(super) mod up {
         let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
         let h = Scatter::new(a.h);
         if s.rows < 3 {
-            return pool.each(pieces(s.rows * s.picks, few(pool, &s), pool.threads()), |range| {
-                for slot in range {
-                    if let Some(section) = s.section(a.ids[slot]) {
-                        let z = &a.z[slot / s.picks * s.width..][..s.width];
-                        // SAFETY: every slot is visited once.
-                        let h = unsafe { h.row(slot * s.neurons, s.neurons) };
-                        row(z, s.block(chunks, section, false), h);
-                    }
-                }
+            return each_slot(pool, &s, a.ids, s.neurons, |slot, section, part| {
+                let z = &a.z[slot / s.picks * s.width..][..s.width];
+                let w = &s.block(chunks, section, false)[part.start * s.width..part.end * s.width];
+                // SAFETY: every part of every slot is visited once.
+                let h = unsafe { h.row(slot * s.neurons + part.start, part.len()) };
+                row(z, w, h);
             });
         }
         let plan = Plan::new(&s, a.ids, 0..s.rows);
@@ -218,15 +220,11 @@ pub(super) mod down {
         let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
         let out = Scatter::new(a.slots);
         if s.rows < 3 {
-            return pool.each(pieces(s.rows * s.picks, few(pool, &s), pool.threads()), |range| {
-                for slot in range {
-                    if let Some(section) = s.section(a.ids[slot]) {
-                        let h = &a.h[slot * s.neurons..][..s.neurons];
-                        // SAFETY: every slot is visited once.
-                        let y = unsafe { out.row(slot * s.width, s.width) };
-                        combine(h, s.block(chunks, section, true), y);
-                    }
-                }
+            return each_slot(pool, &s, a.ids, s.width, |slot, section, part| {
+                let h = &a.h[slot * s.neurons..][..s.neurons];
+                // SAFETY: every part of every slot is visited once.
+                let y = unsafe { out.row(slot * s.width + part.start, part.len()) };
+                combine(h, &s.block(chunks, section, true)[part.start..], s.width, y);
             });
         }
         let plan = Plan::new(&s, a.ids, 0..s.rows);
@@ -289,9 +287,25 @@ fn weights(
     });
 }
 
-/// Slots that are worth waking a worker for.
-fn few(pool: &Pool, s: &Shape) -> usize {
-    if pool.threads() == 1 { usize::MAX } else { (1usize << 16).div_ceil(s.neurons * s.width) }
+/// Runs `work` on every slot of this window, its section, and a part of `0..across`, shared among the workers. The
+/// window's own slots are found first, for ids ascend and one worker could otherwise get them all; and slots are
+/// cut, for a window may hold just one.
+fn each_slot(pool: &Pool, s: &Shape, ids: &[u32], across: usize, work: impl Fn(usize, usize, Range<usize>) + Sync) {
+    let found: Vec<_> =
+        (0..s.rows * s.picks).filter_map(|slot| s.section(ids[slot]).map(|section| (slot, section))).collect();
+    let cut = across.div_ceil(LANES);
+    let least = (ENOUGH * cut).div_ceil(s.neurons * s.width);
+    let many = if pool.threads() == 1 { 1 } else { PARTS * pool.threads() };
+    pool.each(pieces(found.len() * cut, least, many), |units| {
+        let mut at = units.start;
+        while at < units.end {
+            let (i, first) = (at / cut, at % cut);
+            let last = cut.min(first + units.end - at);
+            let (slot, section) = found[i];
+            work(slot, section, first * LANES..across.min(last * LANES));
+            at += last - first;
+        }
+    });
 }
 
 vector! {
@@ -332,13 +346,12 @@ vector! {
 }
 
 vector! {
-    /// `y = sum over e of h[e] down[e]`; suppressed neurons are skipped with their rows.
-    fn combine(h: &[f32], down: &[f32], y: &mut [f32]) {
+    /// `y = sum over e of h[e] down[e]`; suppressed neurons are skipped with their rows, which are `stride` apart.
+    fn combine(h: &[f32], down: &[f32], stride: usize, y: &mut [f32]) {
         y.fill(0.0);
-        let width = y.len();
-        for (&h, row) in h.iter().zip(down.chunks_exact(width)) {
+        for (e, &h) in h.iter().enumerate() {
             if h != 0.0 {
-                axpy::<FMA>(h, row, y);
+                axpy::<FMA>(h, &down[e * stride..][..y.len()], y);
             }
         }
     }
