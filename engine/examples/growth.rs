@@ -55,7 +55,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut tables = Vec::new();
         for session in &mut both {
             cpu.time_kernels(true);
-            block_on(session.generate(&Sampler { temperature: 1.5, top_p: 1.0, ..Sampler::default() }, tokens, |_| true))?;
+            block_on(session.generate(
+                &Sampler { temperature: 1.5, top_p: 1.0, ..Sampler::default() },
+                tokens,
+                |_| true,
+            ))?;
             tables.push(cpu.time_kernels(false));
         }
         println!("{:<14}{:>10}{:>10}  us a token", "", "base", "grown");

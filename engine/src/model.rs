@@ -51,7 +51,7 @@ impl Model {
             let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
             return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
         }
-        let weights = Weights::declare(&header.config);
+        let weights = Weights::declare(&header.config, &device);
         for parts in weights.iter() {
             weights.upload(&device, &parts.spec.name, &tensor(&parts.spec.name)?)?;
         }

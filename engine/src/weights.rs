@@ -7,8 +7,10 @@ use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::kernel::Kind;
 use std::collections::HashMap;
 
-/// A part stays within this many elements: 64 MiB, half of WebGPU's default binding.
-const PART_LEN: usize = 16 << 20;
+/// On a GPU a part stays within this many elements: 64 MiB, half of WebGPU's default binding.
+const GPU_PART: usize = 16 << 20;
+/// On the CPU parts only have to count in 32 bits.
+const CPU_PART: usize = 1 << 31;
 
 /// One tensor's buffers.
 #[derive(Clone, Debug)]
@@ -29,8 +31,9 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Declares the buffers of a config; nothing is allocated yet.
-    pub fn declare(config: &Config) -> Self {
+    /// Declares the buffers of a config on a device; nothing is allocated yet.
+    pub fn declare(config: &Config, device: &Device) -> Self {
+        let part_len = if device.is_cpu() { CPU_PART } else { GPU_PART };
         let mut weights = Self { order: Vec::new(), parts: HashMap::new() };
         for spec in config.tensors() {
             let rows = spec.shape.first().copied().unwrap_or(1);
@@ -38,8 +41,8 @@ impl Weights {
             // Only the token table and the sections may be walked in parts; everything else is far smaller.
             let per_part = match spec.name == "embed" || spec.is_sections() {
                 // Views of logits start at multiples of 64 rows.
-                true if spec.name == "embed" => (PART_LEN / row_len.max(1) / 64 * 64).clamp(64, rows.max(64)),
-                true => (PART_LEN / row_len.max(1)).clamp(1, rows),
+                true if spec.name == "embed" => (part_len / row_len.max(1) / 64 * 64).clamp(64, rows.max(64)),
+                true => (part_len / row_len.max(1)).clamp(1, rows),
                 false => rows,
             };
             let buffers = (0..rows.div_ceil(per_part))

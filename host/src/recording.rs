@@ -57,7 +57,7 @@ impl Recording {
     }
 
     /// Appends an operation after checking the number, kinds, lengths, alignment and aliasing of its
-    /// arguments, and that it stays within WebGPU's default limits.
+    /// arguments.
     pub fn push(&mut self, call: Call, args: &[View]) -> Result<(), HostError> {
         check(&call, args)?;
         // A changed list is another recording: devices cache what they prepare under the id.
@@ -65,6 +65,24 @@ impl Recording {
             self.id = Recording::new("").id;
         }
         self.ops.push(Op { kernel: call.kernel, params: call.params, args: args.to_vec(), variant: None });
+        Ok(())
+    }
+
+    /// Whether every operation stays within WebGPU's default limits: what a GPU demands before it runs anything.
+    pub fn fits_gpus(&self) -> Result<(), HostError> {
+        for op in &self.ops {
+            let within = |what, got: u64, limit: u64| match got <= limit {
+                true => Ok(()),
+                false => Err(HostError::Limit { kernel: op.kernel.name, what, got, limit }),
+            };
+            for view in &op.args {
+                within("a binding's bytes", view.len as u64 * 4, MAX_BINDING_BYTES)?;
+            }
+            for pass in op.kernel.variants.iter().flat_map(|v| v.passes) {
+                let most = (pass.workgroups)(&op.params).into_iter().max().unwrap_or(0);
+                within("workgroups in one dimension", most.into(), MAX_WORKGROUPS.into())?;
+            }
+        }
         Ok(())
     }
 }
@@ -107,14 +125,6 @@ fn check(call: &Call, args: &[View]) -> Result<(), HostError> {
         if view.offset % VIEW_ALIGN != 0 {
             return Err(wrong(format!("an offset divisible by {VIEW_ALIGN}"), view.to_string()));
         }
-        if view.len as u64 * 4 > MAX_BINDING_BYTES {
-            return Err(HostError::Limit {
-                kernel: kernel.name,
-                what: "a binding's bytes",
-                got: view.len as u64 * 4,
-                limit: MAX_BINDING_BYTES,
-            });
-        }
         // WebGPU forbids one buffer both read and written in a dispatch, and two written views of one buffer race.
         let clash = args.iter().zip(kernel.bindings).enumerate().find(|(j, (other, b))| {
             *j != i
@@ -123,17 +133,6 @@ fn check(call: &Call, args: &[View]) -> Result<(), HostError> {
         });
         if let Some((_, (_, other))) = clash {
             return Err(wrong("a buffer of its own".into(), format!("{view}, also bound as {}", other.name)));
-        }
-    }
-    for pass in kernel.variants.iter().flat_map(|v| v.passes) {
-        let most = (pass.workgroups)(&call.params).into_iter().max().unwrap_or(0);
-        if most > MAX_WORKGROUPS {
-            return Err(HostError::Limit {
-                kernel: kernel.name,
-                what: "workgroups in one dimension",
-                got: most.into(),
-                limit: MAX_WORKGROUPS.into(),
-            });
         }
     }
     Ok(())

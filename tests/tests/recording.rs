@@ -110,14 +110,16 @@ fn aliasing() {
 }
 
 #[test]
-fn too_large_for_a_binding() {
+fn too_large_for_a_gpu() {
     // 128 MiB is the limit; nothing is allocated by a buffer's handle.
     let rows = (128 << 20) / 4 / 32 + 1;
     let len = rows as usize * 32;
     let mut recording = Recording::new("large");
     let [_, gain, _] = right();
-    let error = recording
-        .push(rms_norm::call(Params { rows, ..PARAMS }), &[real("x", len).view(), gain, real("y", len).view()]);
+    recording
+        .push(rms_norm::call(Params { rows, ..PARAMS }), &[real("x", len).view(), gain, real("y", len).view()])
+        .expect("fits the CPU");
+    let error = recording.fits_gpus();
     assert!(matches!(error, Err(HostError::Limit { kernel: "rms_norm", limit: 0x800_0000, .. })), "{error:?}");
 }
 

@@ -10,43 +10,9 @@ use std::sync::{Arc, Weak};
 #[derive(Clone, Copy)]
 struct Line([u32; 16]);
 
-/// Bytes from which a block gets pages of its own. A token reads a few sections from all over a large block: with
-/// small pages it would spend its time on the page table.
-#[cfg(target_os = "linux")]
-const HUGE: usize = 4 << 20;
-
-/// Zeros that nobody moves.
-enum Memory {
-    Heap(Box<[Line]>),
-    #[cfg(target_os = "linux")]
-    Pages(memmap2::MmapMut),
-}
-impl Memory {
-    fn zeros(len: usize) -> Self {
-        #[cfg(target_os = "linux")]
-        if len >= HUGE / 4
-            && let Ok(pages) = memmap2::MmapMut::map_anon(len * 4)
-        {
-            // Advice only: a kernel that knows no huge pages gives small ones.
-            let _ = pages.advise(memmap2::Advice::HugePage);
-            return Memory::Pages(pages);
-        }
-        Memory::Heap(vec![Line([0; 16]); len.div_ceil(16)].into_boxed_slice())
-    }
-    fn pointer(&mut self) -> *mut u32 {
-        match self {
-            Memory::Heap(lines) => lines.as_mut_ptr().cast(),
-            #[cfg(target_os = "linux")]
-            Memory::Pages(pages) => pages.as_mut_ptr().cast(),
-        }
-    }
-}
-
 /// A block that recordings hold by pointer while the device's lock is held.
 pub(crate) struct Block {
-    /// Owns the elements behind `at`; never touched again.
-    _memory: Memory,
-    at: *mut u32,
+    lines: std::cell::UnsafeCell<Box<[Line]>>,
     len: usize,
 }
 // SAFETY: the contents are only touched through `CpuMemory`, behind the device's lock.
@@ -56,14 +22,14 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn zeros(len: usize) -> Self {
-        let mut memory = Memory::zeros(len);
-        Self { at: memory.pointer(), _memory: memory, len }
+        Self { lines: std::cell::UnsafeCell::new(vec![Line([0; 16]); len.div_ceil(16)].into_boxed_slice()), len }
     }
     pub(crate) fn len(&self) -> usize {
         self.len
     }
     pub(crate) fn pointer(&self) -> *mut u32 {
-        self.at
+        // SAFETY: forms no reference to the elements, only their address.
+        unsafe { (*self.lines.get()).as_mut_ptr().cast() }
     }
 }
 

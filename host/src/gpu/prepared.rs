@@ -36,6 +36,7 @@ impl Prepared {
         pipelines: &mut Pipelines,
         recording: &Recording,
     ) -> Result<Self, HostError> {
+        recording.fits_gpus()?;
         for buffer in buffers(recording) {
             memory.readable(context, flow, &buffer)?;
         }

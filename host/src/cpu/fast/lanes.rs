@@ -47,6 +47,25 @@ pub(super) fn madd<const F: bool>(a: f32, b: f32, c: f32) -> f32 {
     if F { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// Asks for the cache line at `ahead` elements after the start of `x`, which may lie outside: the hardware follows
+/// a stream within a page only, and sections start anywhere.
+#[inline(always)]
+pub(super) fn prefetch(x: *const f32, ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch touches nothing and never faults; SSE is part of the architecture.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(x.wrapping_add(ahead).cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) x.wrapping_add(ahead), options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = (x, ahead);
+}
+
 /// Sum of the lanes, as a tree.
 #[inline(always)]
 pub(super) fn sum(mut x: [f32; LANES]) -> f32 {

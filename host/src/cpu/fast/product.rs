@@ -1,6 +1,6 @@
 //! Products of matrices: GEMM for whole matrices, register tiles for rows that lie scattered, dots for one row.
 
-use super::lanes::{LANES, axpy, dot, madd, sum, vector};
+use super::lanes::{LANES, axpy, dot, madd, prefetch, sum, vector};
 use super::share::{Scatter, pieces};
 use crate::pool::Pool;
 use std::ops::Range;
@@ -115,7 +115,7 @@ vector! {
     /// The part of [`matvec`] for some rows of W, whose outputs start at column `first`.
     fn matvec_part(x: &[f32], x_stride: usize, w: &[f32], k: usize, y: Scatter, first: usize, y_stride: usize, rows: usize) {
         let n = w.len() / k;
-        let narrow = if k <= NARROW && k % LANES == 0 { n / LANES } else { 0 };
+        let narrow = if k <= NARROW && k.is_multiple_of(LANES) { n / LANES } else { 0 };
         for (block, sixteen) in w.chunks_exact(LANES * k).take(narrow).enumerate() {
             for r in 0..rows {
                 // SAFETY: each call and each block has columns of its own.
@@ -147,7 +147,7 @@ const NARROW: usize = 64;
 #[inline(always)]
 fn dots_narrow<const F: bool>(x: &[f32], rows: &[f32]) -> [f32; LANES] {
     let k = x.len();
-    assert!(k % LANES == 0 && rows.len() >= LANES * k, "rows are short");
+    assert!(k.is_multiple_of(LANES) && rows.len() >= LANES * k, "rows are short");
     // The lanes of sixteen rows are added up together: each step adds halves of groups of lanes and packs two
     // vectors into one.
     let mut lanes = [[0.0; LANES]; LANES];
@@ -205,6 +205,8 @@ pub(super) fn dots<const F: bool>(x: &[f32], four: &[f32]) -> [f32; 4] {
         unsafe {
             let x: [f32; LANES] = *x.as_ptr().add(i).cast();
             for r in 0..4 {
+                // The same place of the next four rows.
+                prefetch(four.as_ptr(), (4 + r) * k + i);
                 let w: [f32; LANES] = *four.as_ptr().add(r * k + i).cast();
                 for l in 0..LANES {
                     lanes[r][l] = madd::<F>(x[l], w[l], lanes[r][l]);

@@ -5,7 +5,7 @@
 //! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
 
 use super::Fresh;
-use super::lanes::{LANES, axpy, dot, vector};
+use super::lanes::{LANES, dot, madd, prefetch, vector};
 use super::product::{Rows, dots, outer, times, transpose};
 use super::share::{Scatter, Scratch, cut, pieces};
 use crate::pool::Pool;
@@ -348,11 +348,50 @@ vector! {
 vector! {
     /// `y = sum over e of h[e] down[e]`; suppressed neurons are skipped with their rows, which are `stride` apart.
     fn combine(h: &[f32], down: &[f32], stride: usize, y: &mut [f32]) {
+        assert!(h.is_empty() || down.len() >= (h.len() - 1) * stride + y.len(), "rows are short");
         y.fill(0.0);
-        for (e, &h) in h.iter().enumerate() {
-            if h != 0.0 {
-                axpy::<FMA>(h, &down[e * stride..][..y.len()], y);
+        let mut awake = h.iter().enumerate().filter(|(_, h)| **h != 0.0).map(|(e, h)| (e * stride, *h));
+        // Four rows a sweep, and the next four on their way from memory meanwhile. A missing row counts as nothing.
+        let mut next = take(&mut awake);
+        while let Some(four) = next {
+            next = take(&mut awake);
+            let ahead = next.unwrap_or(four);
+            let whole = y.len() / LANES * LANES;
+            for i in (0..whole).step_by(LANES) {
+                // SAFETY: `i + LANES <= y.len()`, and the assertion covers the rows.
+                unsafe {
+                    let at = y.as_mut_ptr().add(i).cast::<[f32; LANES]>();
+                    let mut sums = *at;
+                    for r in 0..4 {
+                        prefetch(down.as_ptr(), ahead[r].0 + i);
+                        let w: [f32; LANES] = *down.as_ptr().add(four[r].0 + i).cast();
+                        for l in 0..LANES {
+                            sums[l] = madd::<FMA>(four[r].1, w[l], sums[l]);
+                        }
+                    }
+                    *at = sums;
+                }
+            }
+            for i in whole..y.len() {
+                for (row, h) in four {
+                    y[i] = madd::<FMA>(h, down[row + i], y[i]);
+                }
             }
         }
     }
+}
+
+/// The next four rows that are awake, by start and factor; a missing one is the first again with factor zero.
+#[inline(always)]
+fn take(awake: &mut impl Iterator<Item = (usize, f32)>) -> Option<[(usize, f32); 4]> {
+    let first = awake.next()?;
+    let mut four = [(first.0, 0.0); 4];
+    four[0] = first;
+    for slot in &mut four[1..] {
+        match awake.next() {
+            Some(row) => *slot = row,
+            None => break,
+        }
+    }
+    Some(four)
 }
