@@ -20,7 +20,7 @@ fn session(config: &Config, device: &Arc<Device>) -> Result<Session, Error> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
-    let size = arguments.first().map_or("small", String::as_str);
+    let size = arguments.first().map_or("bench160", String::as_str);
     let config = Config { vocab: Tokenizer::bytes().vocab(), ..Config::named(size).ok_or("no such size")? };
     let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
     let grown = Config { sections: config.sections * 10, ..config.clone() };
