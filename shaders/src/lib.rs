@@ -8,6 +8,7 @@ pub use bytemuck;
 
 pub mod cases;
 pub mod kernel;
+pub mod packed;
 mod shared {
     pub(crate) mod activation;
     pub(crate) mod order;
@@ -50,6 +51,7 @@ pub const NONE: u32 = u32::MAX;
 /// Shared WGSL functions that a kernel asks for with `//!use NAME`.
 pub(crate) static SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
+    ("packed", include_str!("shared/packed.wgsl")),
     ("order", include_str!("shared/order.wgsl")),
     ("random", include_str!("shared/random.wgsl")),
     ("sections", include_str!("shared/sections.wgsl")),

@@ -1,0 +1,35 @@
+
+// Shared: weights in few bits (packed.rs), for kernels that define word(part, at) and have p.format:
+// 0 half precision, 1 eight bits, 2 four bits.
+
+// Half number in the low 16 bits, by integers: a driver may flush small ones to zero.
+fn half_value(bits: u32) -> f32 {
+    let magnitude = bits & 0x7FFFu;
+    let normal = bitcast<f32>((magnitude << 13u) + 0x38000000u);
+    let small = f32(magnitude) * 5.9604644775390625e-8;
+    let value = select(normal, small, magnitude < 0x400u);
+    return select(value, -value, (bits & 0x8000u) != 0u);
+}
+
+fn half_pair(pair: u32) -> vec2<f32> {
+    return vec2<f32>(half_value(pair & 0xFFFFu), half_value(pair >> 16u));
+}
+
+// Weights i to i + 3 of the packed matrix of `weights` weights that starts at `base`; 4 divides i.
+fn packed_four(part: u32, base: u32, weights: u32, i: u32) -> vec4<f32> {
+    if (p.format == 0u) {
+        let at = base + i / 2u;
+        return vec4<f32>(half_pair(word(part, at)), half_pair(word(part, at + 1u)));
+    }
+    let block = i / 32u;
+    if (p.format == 1u) {
+        let quants = vec4<i32>(bitcast<i32>(word(part, base + i / 4u)));
+        let scales = word(part, base + weights / 4u + block / 2u);
+        let scale = half_value((scales >> (block % 2u * 16u)) & 0xFFFFu);
+        return scale * vec4<f32>((quants << vec4<u32>(24u, 16u, 8u, 0u)) >> vec4<u32>(24u));
+    }
+    let quants = vec4<u32>(word(part, base + block * 4u + i % 16u / 4u) >> (i % 32u / 16u * 4u));
+    let scales = word(part, base + weights / 8u + block / 2u);
+    let scale = half_value((scales >> (block % 2u * 16u)) & 0xFFFFu);
+    return scale * (vec4<f32>((quants >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(15u)) - 8.0);
+}
