@@ -408,26 +408,20 @@ impl Builder<'_> {
             self.device.write(&gates.view(), &vec![1f32; gates.len()])?;
             return Ok(RouteBuffers { scores: None, ids, gates });
         }
-        let (rows, sections, width, picks) = (self.rows as u32, c.sections as u32, c.route as u32, c.picks as u32);
+        let (rows, sections, picks, always) = (self.rows as u32, c.sections as u32, c.picks as u32, shared as u32);
         let w = self.weight("route.project")?;
         let p = self.project("ffn.p", z, 0, c.width, w, 1)?;
-        let r = self.weight("route.rows")?;
+        let w = self.weight("route.rows")?;
+        let a = self.project("ffn.a", &p, 0, c.route, w, 1)?;
         let mut scores = None;
         if !self.shape.forced {
             let s = Buffer::new(format!("{}.scores", self.layer), Kind::Real, Role::Scratch, self.rows * c.sections);
-            let call = router::call(router::Params { rows, sections, width, picks, always: shared as u32 });
-            self.push(call, &[p.clone(), r.clone(), self.weight("route.bias")?, s.view(), ids.view()])?;
+            let call = router::call(router::Params { rows, sections, picks, always });
+            self.push(call, &[a.clone(), self.weight("route.bias")?, s.view(), ids.view()])?;
             scores = Some(s);
         }
-        let call = router_gate::call(router_gate::Params {
-            rows,
-            sections,
-            width,
-            picks,
-            always: shared as u32,
-            scale: c.rho,
-        });
-        self.push(call, &[p, r, ids.view(), gates.view()])?;
+        let call = router_gate::call(router_gate::Params { rows, sections, picks, always, scale: c.rho });
+        self.push(call, &[a, ids.view(), gates.view()])?;
         Ok(RouteBuffers { scores, ids, gates })
     }
 

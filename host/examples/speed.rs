@@ -93,16 +93,17 @@ impl Model<'_> {
 
     fn sections(&mut self, x: &View) -> Result<View, HostError> {
         let (rows, slots) = (self.rows as u32, PICKS + 1);
-        let (sections, width, picks) = (SECTIONS as u32, ROUTE as u32, PICKS as u32);
+        let (sections, picks) = (SECTIONS as u32, PICKS as u32);
         let z = self.norm(x, WIDTH, 1)?;
         let p = self.product(&z, 0, WIDTH, ROUTE)?;
-        let (r, bias) = (self.weight(SECTIONS * ROUTE, 0.3)?, self.weight(SECTIONS, 0.1)?);
+        let a = self.product(&p, 0, ROUTE, SECTIONS)?;
+        let bias = self.weight(SECTIONS, 0.1)?;
         let ids = Buffer::new("ids", Kind::Index, Role::Scratch, self.rows * slots).view();
         let (scores, gates) = (self.scratch(SECTIONS), self.scratch(slots));
-        let call = router::call(router::Params { rows, sections, width, picks, always: 1 });
-        self.recording.push(call, &[p.clone(), r.clone(), bias, scores, ids.clone()])?;
-        let call = router_gate::call(router_gate::Params { rows, sections, width, picks, always: 1, scale: 1.0 });
-        self.recording.push(call, &[p, r, ids.clone(), gates.clone()])?;
+        let call = router::call(router::Params { rows, sections, picks, always: 1 });
+        self.recording.push(call, &[a.clone(), bias, scores, ids.clone()])?;
+        let call = router_gate::call(router_gate::Params { rows, sections, picks, always: 1, scale: 1.0 });
+        self.recording.push(call, &[a, ids.clone(), gates.clone()])?;
         let stride = 2 * NEURONS * WIDTH;
         let chunk = self.weight((SECTIONS + 1) * stride, (WIDTH as f64).powf(-0.5))?;
         let none = || Buffer::new("none", Kind::Real, Role::State, 1).view();

@@ -1,35 +1,32 @@
 //!use activation
 //!use order
-// Router: scores[s] = sigmoid(p . r_s) + bias_s, then the ids of the shared sections and of the best routed ones.
-// p [rows, width], r [sections, width], bias [sections], scores [rows, sections], ids [rows, always + picks].
-// score: eight lanes a score. pick: one workgroup a row. *_serial: one invocation a score or row, no barrier.
+// Router: scores[s] = sigmoid(a[s]) + bias_s, then the ids of the shared sections and of the best routed ones.
+// a and scores [rows, sections], bias [sections], ids [rows, always + picks].
+// score: one invocation a score. pick: one workgroup a row. pick_serial: one invocation a row, no barrier.
 
 struct Params {
     rows: u32,
     sections: u32,
-    width: u32,
     picks: u32,
     always: u32,
 }
 
-@group(0) @binding(0) var<storage, read> p: array<f32>;
-@group(0) @binding(1) var<storage, read> r: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;
-@group(0) @binding(4) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> bias: array<f32>;
+@group(0) @binding(2) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(3) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
 
-var<workgroup> partial: array<f32, 64>;
 var<workgroup> leader: array<vec2<u32>, 64>;
 var<workgroup> chosen: array<atomic<u32>, 2>;
 
 // Written to scores in place of NaN: minus infinity, which no constant may spell.
-fn score_of(dot: f32, bias: f32) -> f32 {
+fn score_of(product: f32, bias: f32) -> f32 {
     var lowest = 0xFF800000u;
-    if (is_nan(dot) || is_nan(bias)) {
+    if (is_nan(product) || is_nan(bias)) {
         return bitcast<f32>(lowest);
     }
-    return sigmoid(dot) + bias;
+    return sigmoid(product) + bias;
 }
 
 @compute @workgroup_size(64)
@@ -38,46 +35,10 @@ fn score(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let place = (wid.x + wid.y * groups.x) * 8u + lane / 8u;
-    let live = place < params.rows * params.sections;
-    let section = place % params.sections;
-    var sum = 0.0;
-    if (live) {
-        let row = place / params.sections;
-        for (var i = lane % 8u; i < params.width; i += 8u) {
-            sum += p[row * params.width + i] * r[section * params.width + i];
-        }
+    let place = (wid.x + wid.y * groups.x) * 64u + lane;
+    if (place < params.rows * params.sections) {
+        scores[place] = score_of(a[place], bias[place % params.sections]);
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 4u; step > 0u; step /= 2u) {
-        if (lane % 8u < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
-    if (live && lane % 8u == 0u) {
-        scores[place] = score_of(partial[lane], bias[section]);
-    }
-}
-
-@compute @workgroup_size(8)
-fn score_serial(
-    @builtin(workgroup_id) wid: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let place = (wid.x + wid.y * groups.x) * 8u + lane;
-    if (place >= params.rows * params.sections) {
-        return;
-    }
-    let row = place / params.sections;
-    let section = place % params.sections;
-    var sum = 0.0;
-    for (var i = 0u; i < params.width; i++) {
-        sum += p[row * params.width + i] * r[section * params.width + i];
-    }
-    scores[place] = score_of(sum, bias[section]);
 }
 
 // A section of a row as (key, id).

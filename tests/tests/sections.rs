@@ -155,16 +155,17 @@ fn the_layer_is_its_formula() {
     let empty = |n: usize| Data::Real(vec![f64::NAN; n]);
     let slots = ROWS * PICKS;
 
-    let router_params =
-        router::Params { rows: ROWS as u32, sections: ROUTED as u32, width: space as u32, picks, always };
-    let before = [data(&p), data(&r), data(&bias), empty(ROWS * ROUTED), Data::Index(vec![0; slots])];
-    let mut routed = run(&router::KERNEL, router::KERNEL.truth, bytemuck::bytes_of(&router_params), &before);
-    let ids = routed.remove(4);
-    let gate_params =
-        router_gate::Params { rows: ROWS as u32, sections: ROUTED as u32, width: space as u32, picks, always, scale };
-    let before = [data(&p), data(&r), ids.clone(), empty(slots)];
+    // a = R p.
+    let products: Vec<f64> = (0..ROWS * ROUTED)
+        .map(|i| (0..space).map(|j| p[i / ROUTED * space + j] * r[i % ROUTED * space + j]).sum())
+        .collect();
+    let router_params = router::Params { rows: ROWS as u32, sections: ROUTED as u32, picks, always };
+    let before = [data(&products), data(&bias), empty(ROWS * ROUTED), Data::Index(vec![0; slots])];
+    let ids = run(&router::KERNEL, router::KERNEL.truth, bytemuck::bytes_of(&router_params), &before).remove(3);
+    let gate_params = router_gate::Params { rows: ROWS as u32, sections: ROUTED as u32, picks, always, scale };
+    let before = [data(&products), ids.clone(), empty(slots)];
     let gates =
-        run(&router_gate::KERNEL, router_gate::KERNEL.truth, bytemuck::bytes_of(&gate_params), &before).remove(3);
+        run(&router_gate::KERNEL, router_gate::KERNEL.truth, bytemuck::bytes_of(&gate_params), &before).remove(2);
     let unused = || Data::Real(vec![0.0]);
     let before = [data(&z), ids.clone(), data(&slabs), unused(), unused(), unused(), empty(slots * NEURONS)];
     let h = run(&section_up::KERNEL, section_up::KERNEL.truth, bytemuck::bytes_of(&whole), &before).remove(6);

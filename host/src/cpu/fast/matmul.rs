@@ -2,7 +2,6 @@
 
 use super::Fresh;
 use super::product::{Matrix, gemm, matvec};
-use super::share::Scatter;
 use crate::pool::Pool;
 use lichen_shaders::matmul::{Args, Grads, Params, Values};
 
@@ -38,7 +37,7 @@ pub(super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let (x, y) = (s.offset + g * s.k, g * s.n);
         let w = &a.w[g * s.n * s.k..][..s.n * s.k];
         if s.rows <= FEW {
-            matvec(pool, &a.x[x..], s.stride, w, s.k, Scatter::new(&mut a.y[y..]), s.outputs, s.rows, |_| ());
+            matvec(pool, &a.x[x..], s.stride, w, s.k, &mut a.y[y..], s.outputs, s.rows);
         } else {
             let x = Matrix::new(a.x, x, s.stride);
             let w = Matrix::new(w, 0, s.k).transposed();

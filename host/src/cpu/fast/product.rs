@@ -3,7 +3,6 @@
 use super::lanes::{LANES, axpy, dot, madd, prefetch, sum, vector};
 use super::share::{Scatter, pieces};
 use crate::pool::Pool;
-use std::ops::Range;
 
 /// A matrix inside a slice: element (i, j) is `data[start + i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -88,26 +87,24 @@ const ALONE: usize = 1 << 18;
 /// Weights from which one row's product is worth waking the workers for.
 const SHARED: usize = 16 << 10;
 
-/// `y[r] = W x[r]` for a few rows: W is streamed once, some of its rows at a time. Each worker calls `then` with the
-/// columns of y that it has finished. Nobody else may touch y meanwhile.
+/// `y[r] = W x[r]` for a few rows: W is streamed once, some of its rows at a time.
 pub(super) fn matvec(
     pool: &Pool,
     x: &[f32],
     x_stride: usize,
     w: &[f32],
     k: usize,
-    y: Scatter,
+    y: &mut [f32],
     y_stride: usize,
     rows: usize,
-    then: impl Fn(Range<usize>) + Sync,
 ) {
+    let y = Scatter::new(y);
     let n = w.len() / k.max(1);
     let threads = if w.len() < SHARED { 1 } else { pool.threads() };
     // Pieces of whole vectors of columns.
     pool.each(pieces(n.div_ceil(LANES), 1, threads), |r| {
         let part = r.start * LANES..n.min(r.end * LANES);
         matvec_part(x, x_stride, &w[part.start * k..part.end * k], k, y, part.start, y_stride, rows);
-        then(part);
     });
 }
 

@@ -1,9 +1,8 @@
-//! `router` and `router_gate`: scores of all sections by one product, then a short ordered list a row.
+//! `router` and `router_gate`: a short ordered list of the highest scores, and the gates of some ids.
 
 use super::Fresh;
-use super::lanes::{LANES, axpy, dot, sigmoid, vector};
-use super::product::{Matrix, gemm, matvec};
-use super::share::{Scatter, Scratch, collect, cut, cut_wanted, pieces};
+use super::lanes::{LANES, sigmoid, vector};
+use super::share::{Scratch, cut, pieces};
 use crate::pool::Pool;
 use std::ops::Range;
 
@@ -15,30 +14,18 @@ pub(super) mod router {
     use lichen_shaders::router::{Args, Params};
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
-        let (rows, sections, width) = (p.rows as usize, p.sections as usize, p.width as usize);
-        let few = rows <= 4;
-        if few {
-            let scores = Scatter::new(a.scores);
-            matvec(pool, a.p, width, a.r, width, scores, sections, rows, |part: Range<usize>| {
-                for row in 0..rows {
-                    // SAFETY: the product is the only one to hold these columns, and is done with them.
-                    let scores = unsafe { scores.row(row * sections + part.start, part.len()) };
-                    finish(scores, &a.bias[part.clone()]);
-                }
-            });
-        } else {
-            let r = Matrix::new(a.r, 0, width).transposed();
-            gemm(pool, [rows, sections, width], a.scores, 0, sections, Matrix::new(a.p, 0, width), r, false);
-        }
+        let (rows, sections) = (p.rows as usize, p.sections as usize);
         let slots = (p.always + p.picks) as usize;
         let cuts = pieces(rows, ENOUGH, pool.threads());
-        let work = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots)).collect();
-        pool.each(work, |(scores, ids): (&mut [f32], &mut [u32])| {
+        let parts = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots));
+        let work = cuts.iter().cloned().zip(parts).collect();
+        pool.each(work, |(rows, (scores, ids)): (Range<usize>, (&mut [f32], &mut [u32]))| {
             let (mut left, mut tops) = (Scratch::new(sections), Scratch::new(sections.div_ceil(LANES)));
-            for (scores, ids) in scores.chunks_exact_mut(sections).zip(ids.chunks_exact_mut(slots)) {
-                if !few {
-                    finish(scores, a.bias);
-                }
+            let products = a.a[rows.start * sections..rows.end * sections].chunks_exact(sections);
+            for ((products, scores), ids) in
+                products.zip(scores.chunks_exact_mut(sections)).zip(ids.chunks_exact_mut(slots))
+            {
+                score(products, a.bias, scores);
                 let (always, picked) = ids.split_at_mut(p.always as usize);
                 always.iter_mut().zip(0..).for_each(|(slot, id)| *slot = id);
                 pick(scores, &mut left, &mut tops, picked);
@@ -49,9 +36,9 @@ pub(super) mod router {
 
     vector! {
         /// Scores from products. NaN becomes minus infinity, so that it never wins.
-        fn finish(scores: &mut [f32], bias: &[f32]) {
-            for (score, bias) in scores.iter_mut().zip(bias) {
-                let s = sigmoid::<FMA>(*score) + bias;
+        fn score(products: &[f32], bias: &[f32], scores: &mut [f32]) {
+            for ((score, product), bias) in scores.iter_mut().zip(products).zip(bias) {
+                let s = sigmoid::<FMA>(*product) + bias;
                 *score = if s.is_nan() { f32::NEG_INFINITY } else { s };
             }
         }
@@ -129,11 +116,8 @@ pub(super) mod router_gate {
     use super::*;
     use lichen_shaders::router_gate::{Args, Grads, Params, Values};
 
-    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
-        let slots = (p.always + p.picks) as usize;
-        let cuts = pieces(p.rows as usize, ENOUGH, pool.threads());
-        let work = cuts.iter().cloned().zip(cut(a.gates, &cuts, slots)).collect();
-        pool.each(work, |(rows, gates)| make(*p, rows, a.p, a.r, a.ids, gates));
+    pub(in super::super) fn forward(_: &Pool, p: &Params, a: Args<f32>) {
+        make(*p, a.a, a.ids, a.gates);
     }
 
     /// Routed section of an id.
@@ -143,59 +127,34 @@ pub(super) mod router_gate {
     }
 
     vector! {
-        fn make(p: Params, rows: Range<usize>, points: &[f32], r: &[f32], ids: &[u32], gates: &mut [f32]) {
-            let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
-            for (row, gates) in rows.zip(gates.chunks_exact_mut(slots)) {
-                let point = &points[row * width..][..width];
-                for (gate, &id) in gates.iter_mut().zip(&ids[row * slots..]) {
-                    *gate = match routed(&p, id) {
-                        _ if id < p.always => 1.0,
-                        Some(s) => p.scale * sigmoid::<FMA>(dot::<FMA>(point, &r[s * width..][..width])),
-                        None => 0.0,
-                    };
-                }
+        fn make(p: Params, products: &[f32], ids: &[u32], gates: &mut [f32]) {
+            let (sections, slots) = (p.sections as usize, (p.always + p.picks) as usize);
+            for (i, (gate, &id)) in gates.iter_mut().zip(ids).enumerate() {
+                *gate = match routed(&p, id) {
+                    _ if id < p.always => 1.0,
+                    Some(s) => p.scale * sigmoid::<FMA>(products[i / slots * sections + s]),
+                    None => 0.0,
+                };
             }
         }
     }
 
-    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
-        let width = p.width as usize;
-        let cuts = pieces(p.rows as usize, ENOUGH, pool.threads());
-        let size = a.r.len();
-        let mut partial = Scratch::zeros(cuts.len() * size);
-        let parts = cut_wanted(g.p, &cuts, width).into_iter().zip(partial.chunks_mut(size));
-        let work = cuts.iter().cloned().zip(parts).collect();
-        pool.each(work, |(rows, (dp, dr))| unmake(*p, rows, [a.p, a.r, g.gates], a.ids, dp, dr, fresh.at(0)));
-        if let Some(dr) = g.r {
-            if fresh.at(1) {
-                dr.fill(0.0);
-            }
-            collect(dr, &partial);
+    pub(in super::super) fn backward(_: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let Some(da) = g.a else { return };
+        if fresh.at(0) {
+            da.fill(0.0);
         }
+        unmake(*p, a.a, a.ids, g.gates, da);
     }
 
     vector! {
-        fn unmake(
-            p: Params, rows: Range<usize>, reads: [&[f32]; 3], ids: &[u32], dp: Option<&mut [f32]>, dr: &mut [f32], fresh: bool,
-        ) {
-            let ([points, r, dgates], mut dp) = (reads, dp);
-            let (width, slots) = (p.width as usize, (p.always + p.picks) as usize);
-            for (i, row) in rows.enumerate() {
-                let point = &points[row * width..][..width];
-                let mut dp = dp.as_deref_mut().map(|dp| &mut dp[i * width..][..width]);
-                if let (Some(dp), true) = (dp.as_deref_mut(), fresh) {
-                    dp.fill(0.0);
-                }
-                for slot in row * slots..(row + 1) * slots {
-                    let Some(section) = routed(&p, ids[slot]) else { continue };
-                    let at = section * width..(section + 1) * width;
-                    let s = sigmoid::<FMA>(dot::<FMA>(point, &r[at.clone()]));
-                    let pull = dgates[slot] * p.scale * s * (1.0 - s);
-                    if let Some(dp) = dp.as_deref_mut() {
-                        axpy::<FMA>(pull, &r[at.clone()], dp);
-                    }
-                    axpy::<FMA>(pull, point, &mut dr[at]);
-                }
+        fn unmake(p: Params, products: &[f32], ids: &[u32], dgates: &[f32], da: &mut [f32]) {
+            let (sections, slots) = (p.sections as usize, (p.always + p.picks) as usize);
+            for (i, (&id, dgate)) in ids.iter().zip(dgates).enumerate() {
+                let Some(section) = routed(&p, id) else { continue };
+                let at = i / slots * sections + section;
+                let s = sigmoid::<FMA>(products[at]);
+                da[at] += dgate * p.scale * s * (1.0 - s);
             }
         }
     }
