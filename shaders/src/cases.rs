@@ -164,6 +164,16 @@ impl Draft<'_> {
         }
         self
     }
+    /// Fills an index binding as a whole: `f(random, length)` gives its elements.
+    pub fn words(mut self, name: &str, f: impl FnOnce(&mut Random, usize) -> Vec<u32>) -> Self {
+        let place = self.place(name);
+        if let Data::Index(x) = &mut self.case.before[place] {
+            let words = f(&mut self.random, x.len());
+            assert_eq!(words.len(), x.len(), "{name} of {}", self.case.name);
+            *x = words;
+        }
+        self
+    }
     /// Marks the case for the finite-difference test: keep it small and free of outliers that drown the step.
     pub fn gradient(self) -> Self {
         for (d, b) in self.case.before.iter_mut().zip(self.kernel.bindings) {

@@ -26,7 +26,9 @@ macro_rules! kernels {
 kernels! {
     rms_norm,
     embed,
+    embed_packed,
     matmul,
+    matmul_packed,
     conv,
     slope,
     delta_inputs,
