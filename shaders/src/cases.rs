@@ -95,6 +95,10 @@ impl Random {
         let (u, v) = (1.0 - self.uniform(), self.uniform());
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }
+    /// A normal, about one in 97 thirty times larger.
+    pub fn outlier(&mut self) -> f64 {
+        self.normal() * if self.below(97) == 0 { 30.0 } else { 1.0 }
+    }
 }
 
 /// Collects the cases of one kernel.
@@ -124,12 +128,7 @@ impl<P: Params> Cases<P> {
                 (Kind::Real, Access::Write) => Data::Real(vec![f32::NAN; len]),
                 (Kind::Index, Access::Write) => Data::Index(vec![UNWRITTEN; len]),
                 (Kind::Index, _) => Data::Index(vec![0; len]),
-                (Kind::Real, _) => Data::Real(
-                    (0..len)
-                        .map(|_| random.normal() * if random.below(97) == 0 { 30.0 } else { 1.0 })
-                        .map(|x| x as f32)
-                        .collect(),
-                ),
+                (Kind::Real, _) => Data::Real((0..len).map(|_| random.outlier() as f32).collect()),
             })
             .collect();
         self.list.push(Case { name: name.to_string(), params: bytes, before, gradient: false });

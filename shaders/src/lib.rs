@@ -12,6 +12,7 @@ pub mod packed;
 mod shared {
     pub(crate) mod activation;
     pub(crate) mod order;
+    pub(crate) mod packed_sections;
     pub(crate) mod sections;
 }
 
@@ -41,6 +42,8 @@ kernels! {
     router_gate,
     section_up,
     section_down,
+    section_up_packed,
+    section_down_packed,
     section_sum,
     plastic_gate,
     cross_entropy,
@@ -54,6 +57,7 @@ pub const NONE: u32 = u32::MAX;
 pub(crate) static SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
     ("packed", include_str!("shared/packed.wgsl")),
+    ("packed_sections", include_str!("shared/packed_sections.wgsl")),
     ("order", include_str!("shared/order.wgsl")),
     ("random", include_str!("shared/random.wgsl")),
     ("sections", include_str!("shared/sections.wgsl")),

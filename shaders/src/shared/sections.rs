@@ -36,6 +36,11 @@ crate::params! {
 impl Params {
     /// Chunk and first element of a section; `None` for ids outside the window and past the end of a short chunk.
     pub(crate) fn place(&self, id: u32) -> Option<(usize, usize)> {
+        self.place_slab(id, 2 * self.half())
+    }
+
+    /// The same for slabs of that many elements.
+    pub(crate) fn place_slab(&self, id: u32, slab: usize) -> Option<(usize, usize)> {
         let local = id.checked_sub(self.first)? as usize;
         let (per_chunk, stride) = (self.per_chunk as usize, self.stride as usize);
         if local >= self.chunks.min(4) as usize * per_chunk {
@@ -43,7 +48,7 @@ impl Params {
         }
         let (chunk, at) = (local / per_chunk, local % per_chunk * stride);
         let length = [self.c0, self.c1, self.c2, self.c3][chunk] as usize;
-        (at + 2 * self.half() <= length).then_some((chunk, at))
+        (at + slab <= length).then_some((chunk, at))
     }
 
     /// Elements of the up rows, and of the down rows.

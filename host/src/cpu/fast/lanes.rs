@@ -50,7 +50,7 @@ pub(super) fn madd<const F: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// Asks for the cache line at `ahead` elements after the start of `x`, which may lie outside: the hardware follows
 /// a stream within a page only, and sections start anywhere.
 #[inline(always)]
-pub(super) fn prefetch(x: *const f32, ahead: usize) {
+pub(super) fn prefetch<T>(x: *const T, ahead: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch touches nothing and never faults; SSE is part of the architecture.
     unsafe {

@@ -11,6 +11,7 @@ mod routing;
 mod rows;
 mod scan;
 mod sections;
+mod sections_packed;
 mod share;
 #[cfg(test)]
 mod tests;
@@ -75,6 +76,8 @@ static FORMS: &[Form] = forms![
     router_gate: routing::router_gate + backward,
     section_up: sections::up + backward,
     section_down: sections::down + backward,
+    section_up_packed: sections_packed::up,
+    section_down_packed: sections_packed::down,
     section_sum: rows::section_sum + backward,
     cross_entropy: loss::cross_entropy + backward,
 ];

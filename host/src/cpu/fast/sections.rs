@@ -3,16 +3,19 @@
 //!
 //! Nothing is added to one element by two workers: slots belong to one section, a row's input gradient to one
 //! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
+//!
+//! The forward runs serve packed weights too, through [`Weights`].
 
 use super::Fresh;
 use super::lanes::{LANES, dot, madd, prefetch, vector};
 use super::product::{Rows, dots, outer, times, transpose};
 use super::share::{Scatter, Scratch, cut, pieces};
 use crate::pool::Pool;
+use lichen_shaders::section_up::Params;
 use std::ops::Range;
 
-/// Below this many rows a section's weights are not worth transposing for the tiles.
-const FEW: usize = 8;
+/// Below this many rows a section's weights are not worth transposing or unpacking for the tiles.
+pub(super) const FEW: usize = 8;
 /// Rows of one piece of work, so that the shared section, which all rows pick, is shared among the workers.
 const PIECE: usize = 256;
 
@@ -23,38 +26,46 @@ const PARTS: usize = 3;
 
 /// What both kernels' params say.
 #[derive(Clone, Copy)]
-struct Shape {
+pub(super) struct Shape {
     rows: usize,
     picks: usize,
-    width: usize,
-    neurons: usize,
+    pub(super) width: usize,
+    pub(super) neurons: usize,
     stride: usize,
     first: usize,
     per_chunk: usize,
+    /// Elements of a slab's up half, and of its down half.
+    half: usize,
     /// Slabs that each chunk really holds; the last one may be short.
     held: [usize; 4],
     sections: usize,
 }
-macro_rules! shape {
-    ($p:expr) => {
-        Shape {
-            rows: $p.rows as usize,
-            picks: $p.picks as usize,
-            width: $p.width as usize,
-            neurons: $p.neurons as usize,
-            stride: $p.stride as usize,
-            first: $p.first as usize,
-            per_chunk: $p.per_chunk as usize,
-            held: [$p.c0, $p.c1, $p.c2, $p.c3].map(|len| match len.checked_sub(2 * $p.neurons * $p.width) {
-                Some(rest) => (rest / $p.stride + 1).min($p.per_chunk) as usize,
-                None => 0,
-            }),
-            sections: ($p.chunks.min(4) * $p.per_chunk) as usize,
-        }
-    };
-}
 
 impl Shape {
+    /// Of slabs whose halves have that many elements.
+    pub(super) fn new(p: &Params, half: usize) -> Self {
+        let (stride, per_chunk) = (p.stride as usize, p.per_chunk as usize);
+        let held = |len: u32| match (len as usize).checked_sub(2 * half) {
+            Some(rest) => (rest / stride + 1).min(per_chunk),
+            None => 0,
+        };
+        Self {
+            rows: p.rows as usize,
+            picks: p.picks as usize,
+            width: p.width as usize,
+            neurons: p.neurons as usize,
+            stride,
+            first: p.first as usize,
+            per_chunk,
+            half,
+            held: [p.c0, p.c1, p.c2, p.c3].map(held),
+            sections: p.chunks.min(4) as usize * per_chunk,
+        }
+    }
+    /// Of slabs of floats.
+    fn plain(p: &Params) -> Self {
+        Self::new(p, p.neurons as usize * p.width as usize)
+    }
     fn holds(&self, section: usize) -> bool {
         section < self.sections && section % self.per_chunk < self.held[section / self.per_chunk]
     }
@@ -62,11 +73,10 @@ impl Shape {
     fn section(&self, id: u32) -> Option<usize> {
         (id as usize).checked_sub(self.first).filter(|&s| self.holds(s))
     }
-    /// A section's up or down rows.
-    fn block<'a>(&self, chunks: [&'a [f32]; 4], section: usize, down: bool) -> &'a [f32] {
-        let size = self.neurons * self.width;
-        let at = section % self.per_chunk * self.stride + if down { size } else { 0 };
-        &chunks[section / self.per_chunk][at..at + size]
+    /// A section's up or down half.
+    pub(super) fn block<'a, T>(&self, chunks: [&'a [T]; 4], section: usize, down: bool) -> &'a [T] {
+        let at = section % self.per_chunk * self.stride + if down { self.half } else { 0 };
+        &chunks[section / self.per_chunk][at..at + self.half]
     }
     /// Up or down gradients of every section, left out where nobody wants them.
     fn gradients<'a>(
@@ -81,14 +91,13 @@ impl Shape {
                 chunk.fill(0.0);
             }
         }
-        let size = self.neurons * self.width;
         let mut all = Vec::with_capacity(self.sections);
         for (chunk, held) in chunks.into_iter().zip(self.held).take(self.sections / self.per_chunk) {
             let whole = all.len() + self.per_chunk;
             if let Some(chunk) = chunk {
                 all.extend(chunk.chunks_mut(self.stride).take(held).map(|slab| {
-                    let (up, rest) = slab.split_at_mut(size);
-                    Some(if down { &mut rest[..size] } else { up })
+                    let (up, rest) = slab.split_at_mut(self.half);
+                    Some(if down { &mut rest[..self.half] } else { up })
                 }));
             }
             all.resize_with(whole, || None);
@@ -137,48 +146,113 @@ fn starts(slots: &[usize], picks: usize, width: usize) -> Vec<usize> {
     slots.iter().map(|slot| slot / picks * width).collect()
 }
 
+/// The weights of a window's sections, in whatever form they are kept.
+pub(super) trait Weights: Sync {
+    /// Columns that [`Weights::down`] takes together.
+    const COLUMNS: usize;
+    /// Rows below which [`Weights::down`] for each beats [`Weights::whole`] for all.
+    const FEW: usize;
+    /// `h = relu(W z)^2` of one row, for some neurons of a section.
+    fn up(&self, section: usize, neurons: Range<usize>, z: &[f32], h: &mut [f32]);
+    /// `y = sum over e of h[e] down[e]` of one row, for some columns; suppressed neurons are skipped.
+    fn down(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]);
+    /// Shows `then` the up or down matrix [neurons, width] as floats.
+    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32]));
+}
+
+/// Weights that are floats already.
+struct Plain<'a> {
+    s: &'a Shape,
+    chunks: [&'a [f32]; 4],
+}
+impl Weights for Plain<'_> {
+    const COLUMNS: usize = LANES;
+    const FEW: usize = 0;
+    fn up(&self, section: usize, neurons: Range<usize>, z: &[f32], h: &mut [f32]) {
+        let w = self.s.block(self.chunks, section, false);
+        row(z, &w[neurons.start * self.s.width..neurons.end * self.s.width], h);
+    }
+    fn down(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
+        combine(h, &self.s.block(self.chunks, section, true)[columns.start..], self.s.width, y);
+    }
+    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32])) {
+        then(self.s.block(self.chunks, section, down));
+    }
+}
+
+/// The up kernel: z [rows, width] to h [rows, picks, neurons].
+pub(super) fn run_up(pool: &Pool, s: &Shape, weights: &impl Weights, ids: &[u32], z: &[f32], h: &mut [f32]) {
+    let h = Scatter::new(h);
+    if s.rows < 3 {
+        return each_slot(pool, s, ids, s.neurons, LANES, |slot, section, part| {
+            let z = &z[slot / s.picks * s.width..][..s.width];
+            // SAFETY: every part of every slot is visited once.
+            let h = unsafe { h.row(slot * s.neurons + part.start, part.len()) };
+            weights.up(section, part, z, h);
+        });
+    }
+    let plan = Plan::new(s, ids, 0..s.rows);
+    pool.each(plan.work(), |(section, slots)| {
+        let to = starts(slots, 1, s.neurons);
+        if slots.len() < FEW {
+            for (&slot, &to) in slots.iter().zip(&to) {
+                // SAFETY: every slot is in one piece of work.
+                let h = unsafe { h.row(to, s.neurons) };
+                weights.up(section, 0..s.neurons, &z[slot / s.picks * s.width..][..s.width], h);
+            }
+            return;
+        }
+        let mut turned = Scratch::new(s.neurons * s.width);
+        weights.whole(section, false, |w| transpose(w, s.neurons, s.width, &mut turned));
+        let from = starts(slots, s.picks, s.width);
+        times(Rows { data: z, starts: &from }, s.width, &turned, s.neurons, h, &to, false);
+        for to in to {
+            // SAFETY: every slot is in one piece of work.
+            square(unsafe { h.row(to, s.neurons) });
+        }
+    });
+}
+
+/// The down kernel: h [rows, picks, neurons] to y [rows, picks, width].
+pub(super) fn run_down<W: Weights>(pool: &Pool, s: &Shape, weights: &W, ids: &[u32], h: &[f32], y: &mut [f32]) {
+    let y = Scatter::new(y);
+    if s.rows < 3 {
+        return each_slot(pool, s, ids, s.width, W::COLUMNS, |slot, section, part| {
+            let h = &h[slot * s.neurons..][..s.neurons];
+            // SAFETY: every part of every slot is visited once.
+            let y = unsafe { y.row(slot * s.width + part.start, part.len()) };
+            weights.down(section, part, h, y);
+        });
+    }
+    let plan = Plan::new(s, ids, 0..s.rows);
+    pool.each(plan.work(), |(section, slots)| {
+        let (from, to) = (starts(slots, 1, s.neurons), starts(slots, 1, s.width));
+        if slots.len() < W::FEW {
+            for (&from, &to) in from.iter().zip(&to) {
+                // SAFETY: every slot is in one piece of work.
+                let y = unsafe { y.row(to, s.width) };
+                weights.down(section, 0..s.width, &h[from..][..s.neurons], y);
+            }
+            return;
+        }
+        weights.whole(section, true, |w| {
+            times(Rows { data: h, starts: &from }, s.neurons, w, s.width, y, &to, false);
+        });
+    });
+}
+
 pub(super) mod up {
     use super::*;
-    use lichen_shaders::section_up::{Args, Grads, Params, Values};
+    use lichen_shaders::section_up::{Args, Grads, Values};
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
-        let s = shape!(p);
-        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
-        let h = Scatter::new(a.h);
-        if s.rows < 3 {
-            return each_slot(pool, &s, a.ids, s.neurons, |slot, section, part| {
-                let z = &a.z[slot / s.picks * s.width..][..s.width];
-                let w = &s.block(chunks, section, false)[part.start * s.width..part.end * s.width];
-                // SAFETY: every part of every slot is visited once.
-                let h = unsafe { h.row(slot * s.neurons + part.start, part.len()) };
-                row(z, w, h);
-            });
-        }
-        let plan = Plan::new(&s, a.ids, 0..s.rows);
-        pool.each(plan.work(), |(section, slots)| {
-            let w = s.block(chunks, section, false);
-            let to = starts(slots, 1, s.neurons);
-            if slots.len() < FEW {
-                for (&slot, &to) in slots.iter().zip(&to) {
-                    // SAFETY: every slot is in one piece of work.
-                    let h = unsafe { h.row(to, s.neurons) };
-                    row(&a.z[slot / s.picks * s.width..][..s.width], w, h);
-                }
-                return;
-            }
-            let mut turned = Scratch::new(w.len());
-            transpose(w, s.neurons, s.width, &mut turned);
-            let from = starts(slots, s.picks, s.width);
-            times(Rows { data: a.z, starts: &from }, s.width, &turned, s.neurons, h, &to, false);
-            for to in to {
-                // SAFETY: every slot is in one piece of work.
-                square(unsafe { h.row(to, s.neurons) });
-            }
-        });
+        let s = Shape::plain(p);
+        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        run_up(pool, &s, &weights, a.ids, a.z, a.h);
     }
 
     pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
-        let s = shape!(p);
+        let s = Shape::plain(p);
         let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
         let plan = Plan::new(&s, a.ids, 0..s.rows);
         let mut da = Scratch::new(a.h.len());
@@ -213,30 +287,16 @@ pub(super) mod up {
 
 pub(super) mod down {
     use super::*;
-    use lichen_shaders::section_down::{Args, Grads, Params, Values};
+    use lichen_shaders::section_down::{Args, Grads, Values};
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
-        let s = shape!(p);
-        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
-        let out = Scatter::new(a.slots);
-        if s.rows < 3 {
-            return each_slot(pool, &s, a.ids, s.width, |slot, section, part| {
-                let h = &a.h[slot * s.neurons..][..s.neurons];
-                // SAFETY: every part of every slot is visited once.
-                let y = unsafe { out.row(slot * s.width + part.start, part.len()) };
-                combine(h, &s.block(chunks, section, true)[part.start..], s.width, y);
-            });
-        }
-        let plan = Plan::new(&s, a.ids, 0..s.rows);
-        pool.each(plan.work(), |(section, slots)| {
-            let (from, to) = (starts(slots, 1, s.neurons), starts(slots, 1, s.width));
-            let w = s.block(chunks, section, true);
-            times(Rows { data: a.h, starts: &from }, s.neurons, w, s.width, out, &to, false);
-        });
+        let s = Shape::plain(p);
+        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        run_down(pool, &s, &weights, a.ids, a.h, a.slots);
     }
 
     pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
-        let s = shape!(p);
+        let s = Shape::plain(p);
         let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
         let plan = Plan::new(&s, a.ids, 0..s.rows);
         if let Some(dh) = g.h {
@@ -287,13 +347,20 @@ fn weights(
     });
 }
 
-/// Runs `work` on every slot of this window, its section, and a part of `0..across`, shared among the workers. The
-/// window's own slots are found first, for ids ascend and one worker could otherwise get them all; and slots are
-/// cut, for a window may hold just one.
-fn each_slot(pool: &Pool, s: &Shape, ids: &[u32], across: usize, work: impl Fn(usize, usize, Range<usize>) + Sync) {
+/// Runs `work` on every slot of this window, its section, and a part of `0..across` in whole units, shared among the
+/// workers. The window's own slots are found first, for ids ascend and one worker could otherwise get them all; and
+/// slots are cut, for a window may hold just one.
+fn each_slot(
+    pool: &Pool,
+    s: &Shape,
+    ids: &[u32],
+    across: usize,
+    unit: usize,
+    work: impl Fn(usize, usize, Range<usize>) + Sync,
+) {
     let found: Vec<_> =
         (0..s.rows * s.picks).filter_map(|slot| s.section(ids[slot]).map(|section| (slot, section))).collect();
-    let cut = across.div_ceil(LANES);
+    let cut = across.div_ceil(unit);
     let least = (ENOUGH * cut).div_ceil(s.neurons * s.width);
     let many = if pool.threads() == 1 { 1 } else { PARTS * pool.threads() };
     pool.each(pieces(found.len() * cut, least, many), |units| {
@@ -302,7 +369,7 @@ fn each_slot(pool: &Pool, s: &Shape, ids: &[u32], across: usize, work: impl Fn(u
             let (i, first) = (at / cut, at % cut);
             let last = cut.min(first + units.end - at);
             let (slot, section) = found[i];
-            work(slot, section, first * LANES..across.min(last * LANES));
+            work(slot, section, first * unit..across.min(last * unit));
             at += last - first;
         }
     });
@@ -383,7 +450,7 @@ vector! {
 
 /// The next four rows that are awake, by start and factor; a missing one is the first again with factor zero.
 #[inline(always)]
-fn take(awake: &mut impl Iterator<Item = (usize, f32)>) -> Option<[(usize, f32); 4]> {
+pub(super) fn take(awake: &mut impl Iterator<Item = (usize, f32)>) -> Option<[(usize, f32); 4]> {
     let first = awake.next()?;
     let mut four = [(first.0, 0.0); 4];
     four[0] = first;

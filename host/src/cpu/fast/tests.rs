@@ -3,10 +3,11 @@
 
 use super::{Backward, Forward, Fresh, backward, forward};
 use crate::pool::Pool;
-use lichen_shaders::bytemuck::bytes_of;
+use lichen_shaders::bytemuck::{bytes_of, pod_read_unaligned};
 use lichen_shaders::cases::{Case, Data, Random, check, compare};
 use lichen_shaders::kernel::{Access, Grad, Kernel, Kind, Real, Slot};
-use lichen_shaders::{scan, section_up};
+use lichen_shaders::packed::Format;
+use lichen_shaders::{scan, section_up, section_up_packed};
 
 /// Relative error that a gradient may have; its sums are longer than those of the value.
 const GRADIENT_BOUND: f64 = 1e-4;
@@ -103,7 +104,7 @@ fn backward_case(pool: &Pool, kernel: &'static Kernel, case: &Case, fresh: bool)
 }
 
 /// Sizes at which the wide tiles, the cuts among workers and the windows of the scan come into play.
-fn large(kernel: &Kernel) -> Option<Case> {
+fn large(kernel: &Kernel) -> Vec<Case> {
     let (rows, picks, width, neurons, sections) = (301, 3, 200, 70, 5);
     let stride = 2 * width * neurons + 64;
     let section = section_up::Params {
@@ -121,19 +122,59 @@ fn large(kernel: &Kernel) -> Option<Case> {
         c3: 1,
     };
     let params = match kernel.name {
-        "section_up" | "section_down" => bytes_of(&section).to_vec(),
-        "scan" => bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key: 18, value: 52 }).to_vec(),
-        _ => return None,
+        "section_up" | "section_down" => vec![bytes_of(&section).to_vec()],
+        "section_up_packed" | "section_down_packed" => {
+            let packed = |(format, rows)| bytes_of(&packed(format, rows)).to_vec();
+            Format::ALL.into_iter().flat_map(|format| [(format, 2), (format, 30), (format, rows)]).map(packed).collect()
+        }
+        "scan" => vec![bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key: 18, value: 52 }).to_vec()],
+        _ => return Vec::new(),
     };
+    params.into_iter().map(|params| filled(kernel, params, sections)).collect()
+}
+
+/// Packed sections of the sizes above, in whole blocks; five of them from id 1 on.
+fn packed(format: Format, rows: u32) -> section_up_packed::Params {
+    let (width, neurons) = (224, 70);
+    let stride = section_up_packed::slab_words(format, neurons, width) as u32;
+    section_up_packed::Params {
+        rows,
+        picks: 3,
+        width: width as u32,
+        neurons: neurons as u32,
+        stride,
+        first: 1,
+        per_chunk: 3,
+        chunks: 2,
+        c0: 3 * stride,
+        c1: 2 * stride,
+        c2: 1,
+        c3: 1,
+        format: format.code(),
+    }
+}
+
+/// A case of these params; ids are 1 to `sections`, and one past them.
+fn filled(kernel: &Kernel, params: Vec<u8>, sections: usize) -> Case {
     let mut random = Random::new(5);
     let fill = |(len, b): (usize, &lichen_shaders::kernel::Binding)| match (b.kind, b.access) {
         (Kind::Real, Access::Write) => Data::Real(vec![f32::NAN; len]),
         (Kind::Real, _) => Data::Real((0..len).map(|_| (0.2 * random.normal()) as f32).collect()),
+        (Kind::Index, _) if b.name.starts_with("chunk") => {
+            let p = pod_read_unaligned::<section_up_packed::Params>(&params);
+            let (width, neurons) = (p.width as usize, p.neurons as usize);
+            let mut words = vec![0; len];
+            for slab in words.chunks_exact_mut(p.stride as usize) {
+                let weights: Vec<f32> = (0..2 * width * neurons).map(|_| (0.2 * random.normal()) as f32).collect();
+                slab.copy_from_slice(&section_up_packed::pack_slab(p.packing(), neurons, width, &weights));
+            }
+            Data::Index(words)
+        }
         // Ids on both sides of the window too; as a flag, anything but zero will do.
         (Kind::Index, _) => Data::Index((0..len).map(|_| 1 + random.below(sections + 1) as u32).collect()),
     };
     let before = (kernel.lengths)(&params).into_iter().zip(kernel.bindings).map(fill).collect();
-    Some(Case { name: "large".into(), params, before, gradient: false })
+    Case { name: "large".into(), params, before, gradient: false }
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! `lichen quantize`: the same model in fewer bits.
+
+use crate::args::QuantizeArgs;
+use crate::failure::{Done, Failure};
+use crate::output::{bytes, note, print_json};
+use crate::{files, load, train};
+use lichen::{Checkpoint, Storage};
+use serde_json::json;
+
+pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
+    let path = args.file.as_deref().or(args.model.as_deref());
+    let file = load::bytes(path)?;
+    let before = load::header(path, &file)?;
+    let storage = train::storage(args.to);
+    if before.storage == storage {
+        let why = format!("{} is stored as {} already", load::name(path), storage.name());
+        return Err(Failure::Usage(why));
+    }
+    if matches!(before.storage, Storage::Q8 | Storage::Q4) {
+        note(&format!("{} was rounded before: start from the trained model for the best result", load::name(path)));
+    }
+    files::check_writable(&args.out)?;
+    files::may_overwrite(&args.out, args.yes)?;
+    let mut checkpoint = load::checkpoint(path)?;
+    checkpoint.header.parent = Some(before.id.clone());
+    files::write(&args.out, |out| {
+        checkpoint.write(storage, out).map_err(Failure::with(format!("cannot write {}", args.out.display())))
+    })?;
+    let written = files::map(&args.out)?;
+    let after = Checkpoint::parse(&written).map_err(Failure::with(format!("cannot use {}", args.out.display())))?;
+    let change = change(&checkpoint, &after);
+    let (old, new) = (before.file_len(), after.header.file_len());
+    if args.json {
+        return print_json(&json!({
+            "out": args.out.display().to_string(), "id": after.header.id, "parent": before.id,
+            "storage": storage.name(), "bytes": new, "bytes_before": old, "relative_change": change,
+            "active_bytes_per_token": storage.active_bytes(&before.config),
+        }));
+    }
+    note(&format!(
+        "{}: {} instead of {}, weights changed by {:.2}%, {} read a token",
+        args.out.display(),
+        bytes(new),
+        bytes(old),
+        change * 100.0,
+        bytes(storage.active_bytes(&before.config)),
+    ));
+    Ok(())
+}
+
+/// Root of the squared difference of all weights over their squares.
+fn change(before: &Checkpoint, after: &Checkpoint) -> f64 {
+    let (mut difference, mut whole) = (0.0, 0.0);
+    for spec in before.config().tensors() {
+        let (Some(a), Some(b)) = (before.tensor(&spec.name), after.tensor(&spec.name)) else { continue };
+        for (&a, &b) in a.iter().zip(b) {
+            difference += f64::from(a - b).powi(2);
+            whole += f64::from(a).powi(2);
+        }
+    }
+    if whole > 0.0 { (difference / whole).sqrt() } else { 0.0 }
+}
