@@ -1,7 +1,8 @@
 //! A model's weights as a value, and the `.safetensors` file they come from and go to. Bytes in, bytes out.
 //!
-//! Sections of a layer are one U8 tensor of slabs `[up | down^T]`, padded to a multiple of 256 bytes. Weights are
-//! checked against their hashes and for finiteness as they are decoded.
+//! Sections of a layer are one U8 tensor of slabs `[up | down^T]`, padded to a multiple of 256 bytes; matrices of 8 or 4
+//! bits are U8 tensors of packed words (`lichen_shaders::packed`). Weights are checked against their hashes and for
+//! finiteness as they are decoded.
 
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
@@ -9,6 +10,8 @@ use crate::header::{Dtype, Entry, Hash, Header, Storage};
 use crate::init;
 use crate::tokenizer::Tokenizer;
 use half::f16;
+use lichen_shaders::packed::{self, BLOCK, Format, half_at};
+use lichen_shaders::section_up_packed::{pack_slab, slab_words};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io::Write;
@@ -93,6 +96,15 @@ impl Checkpoint {
         self.tensors.remove(name).ok_or_else(|| absent(name))
     }
 
+    /// The same weights, to be held by devices in another way.
+    pub fn stored(mut self, storage: Storage) -> Self {
+        let h = &self.header;
+        let id = h.id.clone();
+        self.header = Header::plan(&h.config, storage, h.tokenizer.clone(), h.parent.clone(), h.about.clone());
+        self.header.id = id;
+        self
+    }
+
     /// Writes a model file.
     pub fn write(&self, storage: Storage, out: &mut impl Write) -> Result<(), Error> {
         let h = &self.header;
@@ -154,25 +166,42 @@ fn write(
         let (spec, row_len) = (&entry.spec, row_len(&entry.spec));
         let count = spec.len() / row_len;
         let step = if spec.is_sections() { 1 } else { (PIECE / row_len).max(1) };
-        let (mut data, mut bytes) = (Vec::new(), Vec::new());
+        let (mut data, mut bytes, mut scales) = (Vec::new(), Vec::new(), Vec::new());
         for first in (0..count).step_by(step) {
             data.resize(step.min(count - first) * row_len, 0.0);
             rows(spec, first, &mut data)?;
-            bytes.clear();
-            encode(entry.dtype, header.storage, &data, &mut bytes);
-            if spec.is_sections() {
-                bytes.resize(slab, 0);
-            }
             // Half precision ends at 65504: what is finite here may not be finite there.
-            let bad = data
-                .iter()
-                .position(|&x| !x.is_finite() || (entry.halved(header.storage) && !f16::from_f32(x).is_finite()));
+            let bad = data.iter().position(|&x| {
+                !x.is_finite()
+                    || (entry.dtype != Dtype::F32 && header.storage != Storage::F32 && !f16::from_f32(x).is_finite())
+            });
             if let Some(i) = bad {
                 return Err(Error::NotFinite { name: spec.name.clone(), value: data[i], at: first * row_len + i });
             }
+            bytes.clear();
+            match header.packed(entry) {
+                Some(format) if spec.is_sections() => {
+                    let (neurons, width) = (header.config.neurons, header.config.width);
+                    little(&pack_slab(format, neurons, width, &data[..2 * neurons * width]), &mut bytes);
+                }
+                Some(format) => {
+                    // Quants of all rows come before the scales of all rows.
+                    let words = packed::encode(format, &data);
+                    let (quants, halves) = words.split_at(format.quant_words(data.len()));
+                    little(quants, &mut bytes);
+                    let end = scales.len() + data.len() / BLOCK * 2;
+                    little(halves, &mut scales);
+                    scales.truncate(end);
+                }
+                None => encode(entry.halved(header.storage), &data, &mut bytes),
+            }
+            if spec.is_sections() {
+                bytes.resize(slab, 0);
+            }
             to(&bytes)?;
         }
-        Ok(())
+        scales.resize(scales.len().next_multiple_of(4), 0);
+        to(&scales)
     };
     let mut all: Vec<Vec<Hash>> = Vec::with_capacity(header.entries.len());
     for entry in &header.entries {
@@ -180,6 +209,7 @@ fn write(
         let mut whole = Sha256::new();
         each(entry, &mut |bytes| {
             match entry.spec.is_sections() {
+                true if bytes.is_empty() => {}
                 true => hashes.push(Sha256::digest(bytes).into()),
                 false => whole.update(bytes),
             }
@@ -207,15 +237,34 @@ impl Entry {
     }
 }
 
-fn encode(dtype: Dtype, storage: Storage, data: &[f32], out: &mut Vec<u8>) {
-    match dtype == Dtype::F16 || (dtype == Dtype::U8 && storage == Storage::F16) {
+fn encode(halved: bool, data: &[f32], out: &mut Vec<u8>) {
+    match halved {
         true => out.extend(data.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
         false => out.extend(data.iter().flat_map(|x| x.to_le_bytes())),
     }
 }
 
+fn little(words: &[u32], out: &mut Vec<u8>) {
+    out.extend(words.iter().flat_map(|w| w.to_le_bytes()));
+}
+
+impl Header {
+    /// The format of a tensor that lies in the file as packed words.
+    fn packed(&self, entry: &Entry) -> Option<Format> {
+        self.storage.packing(&self.config, &entry.spec).filter(|&f| f != Format::F16)
+    }
+}
+
+/// A tensor as a file holds it.
+pub(crate) enum Stored {
+    /// Numbers, sections as [sections, stride].
+    Numbers(Vec<f32>),
+    /// Words of 8 or 4 bits a weight: a packed matrix, or slabs one after the other.
+    Words(Vec<u32>),
+}
+
 /// One tensor of a file whose header was checked.
-pub(crate) fn decode(header: &Header, file: &[u8], entry: &Entry) -> Result<Vec<f32>, Error> {
+pub(crate) fn read(header: &Header, file: &[u8], entry: &Entry) -> Result<Stored, Error> {
     let spec = &entry.spec;
     let from = (header.data_start + entry.offset) as usize;
     let bytes = file
@@ -224,11 +273,20 @@ pub(crate) fn decode(header: &Header, file: &[u8], entry: &Entry) -> Result<Vec<
     let sections = spec.is_sections();
     let part_bytes = if sections { header.storage.slab_bytes(&header.config) as usize } else { bytes.len() };
     let part_len = if sections { spec.shape[1] } else { spec.len() };
-    let mut data = Vec::with_capacity(spec.len());
+    let packed = header.packed(entry);
+    let (mut data, mut words) = (Vec::new(), Vec::new());
+    match packed {
+        Some(_) => words.reserve_exact(bytes.len() / 4),
+        None => data.reserve_exact(spec.len()),
+    }
     for (i, (part, hash)) in bytes.chunks(part_bytes).zip(&entry.hashes).enumerate() {
         if Hash::from(Sha256::digest(part)) != *hash {
             let what = if sections { format!("section {i} of {}", spec.name) } else { format!("tensor {}", spec.name) };
             return Err(Error::Hash { what });
+        }
+        if packed.is_some() {
+            words.extend(part.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)));
+            continue;
         }
         let end = data.len() + part_len;
         // A slab's padding may be longer in elements of the file than here.
@@ -238,8 +296,49 @@ pub(crate) fn decode(header: &Header, file: &[u8], entry: &Entry) -> Result<Vec<
         }
         data.resize(end, 0.0);
     }
-    match data.iter().position(|x| !x.is_finite()) {
-        Some(at) => Err(Error::NotFinite { name: spec.name.clone(), value: data[at], at }),
-        None => Ok(data),
+    let Some(format) = packed else {
+        return match data.iter().position(|x| !x.is_finite()) {
+            Some(at) => Err(Error::NotFinite { name: spec.name.clone(), value: data[at], at }),
+            None => Ok(Stored::Numbers(data)),
+        };
+    };
+    // Integers are always finite; their scales may not be.
+    let (matrix, weights) = match sections {
+        true => (part_bytes / 8, header.config.neurons * header.config.width),
+        false => (words.len(), spec.len()),
+    };
+    for (i, matrix) in words.chunks(matrix).enumerate() {
+        let scales = &matrix[format.quant_words(weights)..format.words(weights)];
+        if let Some(at) = (0..weights / BLOCK).find(|&at| !half_at(scales, at).is_finite()) {
+            let value = half_at(scales, at).to_f32();
+            return Err(Error::NotFinite { name: spec.name.clone(), value, at: i * weights + at * BLOCK });
+        }
     }
+    Ok(Stored::Words(words))
+}
+
+/// The same as float32.
+pub(crate) fn decode(header: &Header, file: &[u8], entry: &Entry) -> Result<Vec<f32>, Error> {
+    Ok(match (read(header, file, entry)?, header.packed(entry)) {
+        (Stored::Words(words), Some(format)) => unpack(&header.config, &entry.spec, format, &words),
+        (Stored::Numbers(data), _) => data,
+        (Stored::Words(_), None) => Vec::new(),
+    })
+}
+
+/// Packed words of a whole tensor as float32.
+pub(crate) fn unpack(config: &Config, spec: &TensorSpec, format: Format, words: &[u32]) -> Vec<f32> {
+    let mut data = vec![0.0; spec.len()];
+    if !spec.is_sections() {
+        packed::decode(format, spec.len(), words, 0, &mut data);
+        return data;
+    }
+    let half = config.neurons * config.width;
+    let slabs = words.chunks(slab_words(format, config.neurons, config.width));
+    for (words, slab) in slabs.zip(data.chunks_mut(spec.shape[1])) {
+        for (words, matrix) in words.chunks(words.len() / 2).zip(slab.chunks_mut(half)) {
+            packed::decode(format, half, words, 0, &mut matrix[..half]);
+        }
+    }
+    data
 }

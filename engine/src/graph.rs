@@ -9,8 +9,8 @@ use crate::weights::Weights;
 use lichen_host::{Buffer, Device, Recording, Role, View};
 use lichen_shaders::kernel::{Call, Kind};
 use lichen_shaders::{
-    add, conv, delta_inputs, embed, gate, matmul, mcsd_decay, mcsd_slope, rms_norm, router, router_gate, scan,
-    section_down, section_sum, section_up, slope,
+    add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, mcsd_decay, mcsd_slope, rms_norm,
+    router, router_gate, scan, section_down, section_down_packed, section_sum, section_up, section_up_packed, slope,
 };
 use std::collections::HashMap;
 
@@ -199,18 +199,32 @@ impl Builder<'_> {
         self.push(call, &[x.clone(), gain, y.clone()])?;
         Ok(y)
     }
-    /// `y = x W^T` on columns `offset .. offset + inputs` of x.
+    /// `y = x W^T` on columns `offset .. offset + inputs` of x, W being a weight of this layer.
     fn project(
         &mut self,
         name: &'static str,
         x: &View,
         offset: usize,
         inputs: usize,
-        w: View,
+        part: &str,
         groups: usize,
     ) -> Result<View, Error> {
-        let outputs = w.len * groups / inputs;
+        let parts = self.weights.parts(&format!("layers.{}.{part}", self.layer))?;
+        let outputs = parts.spec.len() * groups / inputs;
+        let (w, format) = (parts.buffers[0].view(), parts.format);
         let y = self.scratch(name, outputs);
+        if let Some(format) = format {
+            let call = matmul_packed::call(matmul_packed::Params {
+                rows: self.rows as u32,
+                inputs: inputs as u32,
+                outputs: outputs as u32,
+                x_stride: (x.len / self.rows) as u32,
+                x_offset: offset as u32,
+                format: format.code(),
+            });
+            self.push(call, &[x.clone(), w, y.clone()])?;
+            return Ok(y);
+        }
         let call = matmul::call(matmul::Params {
             rows: self.rows as u32,
             inputs: inputs as u32,
@@ -242,15 +256,17 @@ impl Builder<'_> {
         let d = self.c.width;
         let x = self.scratch("x", d);
         let parts = self.weights.parts("embed")?;
+        // The tied table is small for the head's sake; the residual stream starts near unit size.
+        let (rows, width, scale) = (self.rows as u32, d as u32, (d as f32).sqrt());
         for (i, table) in parts.buffers.iter().enumerate() {
-            let call = embed::call(embed::Params {
-                rows: self.rows as u32,
-                width: d as u32,
-                first: (i * parts.rows) as u32,
-                count: (table.len() / d) as u32,
-                // The tied table is small for the head's sake; the residual stream starts near unit size.
-                scale: (d as f32).sqrt(),
-            });
+            let (first, count) = ((i * parts.rows) as u32, parts.rows.min(self.c.vocab - i * parts.rows) as u32);
+            let call = match parts.format {
+                None => embed::call(embed::Params { rows, width, first, count, scale }),
+                Some(format) => {
+                    let format = format.code();
+                    embed_packed::call(embed_packed::Params { rows, width, first, count, scale, format })
+                }
+            };
             self.push(call, &[ids.view(), table.view(), x.clone()])?;
         }
         Ok(x)
@@ -264,8 +280,7 @@ impl Builder<'_> {
         let (channels, hv) = (c.conv_channels(), c.heads * c.value);
         let gain = self.weight("mix.norm")?;
         let n = self.norm("mix.n", x, gain, c.width, 1)?;
-        let w = self.weight("mix.in")?;
-        let proj = self.project("mix.proj", &n, 0, c.width, w, 1)?;
+        let proj = self.project("mix.proj", &n, 0, c.width, "mix.in", 1)?;
         let proj_stride = c.projection() as u32;
 
         let conv = self.scratch("mix.conv", channels);
@@ -290,8 +305,7 @@ impl Builder<'_> {
         let o = if c.mixer == Mixer::Slope {
             v
         } else {
-            let w = self.weight("mix.decay")?;
-            let decay = self.project("mix.decay", &proj, channels, c.rank, w, 1)?;
+            let decay = self.project("mix.decay", &proj, channels, c.rank, "mix.decay", 1)?;
             let keys = self.scratch("mix.keys", c.heads * 5 * c.key);
             let call = delta_inputs::call(delta_inputs::Params {
                 rows,
@@ -309,11 +323,9 @@ impl Builder<'_> {
         };
         let gain = self.weight("mix.head_norm")?;
         let o = self.norm("mix.on", &o, gain, c.value, c.heads)?;
-        let w = self.weight("mix.gate")?;
-        let g = self.project("mix.g", &proj, gate_offset, c.rank, w, 1)?;
+        let g = self.project("mix.g", &proj, gate_offset, c.rank, "mix.gate", 1)?;
         let og = self.gate("mix.og", true, &g, &o)?;
-        let w = self.weight("mix.out")?;
-        let y = self.project("mix.y", &og, 0, hv, w, 1)?;
+        let y = self.project("mix.y", &og, 0, hv, "mix.out", 1)?;
         self.add("x.mix", x, &y)
     }
 
@@ -326,8 +338,7 @@ impl Builder<'_> {
         let n = self.norm("mix.n", x, gain, c.width, 1)?;
         let mut branch = Vec::new();
         for part in ["mix.u", "mix.v", "mix.e", "mix.f"] {
-            let w = self.weight(part)?;
-            branch.push(self.project(part, &n, 0, c.width, w, c.heads)?);
+            branch.push(self.project(part, &n, 0, c.width, part, c.heads)?);
         }
         let past = self.scratch("mix.past", c.width);
         let call = mcsd_slope::call(mcsd_slope::Params { batch, steps, width, channels, x_stride: width, x_offset: 0 });
@@ -340,10 +351,8 @@ impl Builder<'_> {
         let long = self.norm("mix.longn", &long, gain, c.width / c.heads, c.heads)?;
         let decay = self.gate("mix.decay", false, &branch[3], &long)?;
         // The linear map over the two concatenated branches, as two maps whose results add.
-        let w = self.weight("mix.out_slope")?;
-        let from_slope = self.project("mix.ys", &slope, 0, c.width, w, 1)?;
-        let w = self.weight("mix.out_decay")?;
-        let from_decay = self.project("mix.yd", &decay, 0, c.width, w, 1)?;
+        let from_slope = self.project("mix.ys", &slope, 0, c.width, "mix.out_slope", 1)?;
+        let from_decay = self.project("mix.yd", &decay, 0, c.width, "mix.out_decay", 1)?;
         let y = self.add("mix.y", &from_slope, &from_decay)?;
         self.add("x.mix", x, &y)
     }
@@ -359,35 +368,43 @@ impl Builder<'_> {
         let h = self.scratch("ffn.h", slots * c.neurons);
         let out = self.scratch("ffn.slots", slots * c.width);
         let parts = self.weights.parts(&format!("layers.{}.sections", self.layer))?.clone();
-        let nothing = Buffer::new("nothing", Kind::Real, Role::State, 64);
-        let windows: Vec<(section_up::Params, [View; 4])> = parts
-            .buffers
-            .chunks(4)
-            .enumerate()
-            .map(|(i, chunks)| {
-                let bound: [View; 4] = std::array::from_fn(|j| chunks.get(j).unwrap_or(&nothing).view());
-                let params = section_up::Params {
-                    rows,
-                    picks: slots as u32,
-                    width: c.width as u32,
-                    neurons: c.neurons as u32,
-                    stride: c.stride() as u32,
-                    first: (i * 4 * parts.rows) as u32,
-                    per_chunk: parts.rows as u32,
-                    chunks: chunks.len() as u32,
-                    c0: bound[0].len as u32,
-                    c1: bound[1].len as u32,
-                    c2: bound[2].len as u32,
-                    c3: bound[3].len as u32,
-                };
-                (params, bound)
-            })
-            .collect();
+        let kind = if parts.format.is_some() { Kind::Index } else { Kind::Real };
+        let nothing = Buffer::new("nothing", kind, Role::State, 64);
+        let stride = match parts.format {
+            None => c.stride(),
+            Some(format) => section_up_packed::slab_words(format, c.neurons, c.width),
+        };
+        let windows = parts.buffers.chunks(4).enumerate().map(|(i, chunks)| {
+            let bound: [View; 4] = std::array::from_fn(|j| chunks.get(j).unwrap_or(&nothing).view());
+            let params = section_up::Params {
+                rows,
+                picks: slots as u32,
+                width: c.width as u32,
+                neurons: c.neurons as u32,
+                stride: stride as u32,
+                first: (i * 4 * parts.rows) as u32,
+                per_chunk: parts.rows as u32,
+                chunks: chunks.len() as u32,
+                c0: bound[0].len as u32,
+                c1: bound[1].len as u32,
+                c2: bound[2].len as u32,
+                c3: bound[3].len as u32,
+            };
+            (params, bound)
+        });
         for (params, [a, b, c, d]) in windows.clone() {
-            self.push(section_up::call(params), &[z.clone(), ids.clone(), a, b, c, d, h.clone()])?;
+            let call = match parts.format {
+                None => section_up::call(params),
+                Some(format) => section_up_packed::call(section_up_packed::Params::new(params, format)),
+            };
+            self.push(call, &[z.clone(), ids.clone(), a, b, c, d, h.clone()])?;
         }
         for (params, [a, b, c, d]) in windows {
-            self.push(section_down::call(params), &[h.clone(), ids.clone(), a, b, c, d, out.clone()])?;
+            let call = match parts.format {
+                None => section_down::call(params),
+                Some(format) => section_down_packed::call(section_up_packed::Params::new(params, format)),
+            };
+            self.push(call, &[h.clone(), ids.clone(), a, b, c, d, out.clone()])?;
         }
         let y = self.scratch("x.ffn", c.width);
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
@@ -409,10 +426,8 @@ impl Builder<'_> {
             return Ok(RouteBuffers { scores: None, ids, gates });
         }
         let (rows, sections, picks, always) = (self.rows as u32, c.sections as u32, c.picks as u32, shared as u32);
-        let w = self.weight("route.project")?;
-        let p = self.project("ffn.p", z, 0, c.width, w, 1)?;
-        let w = self.weight("route.rows")?;
-        let a = self.project("ffn.a", &p, 0, c.route, w, 1)?;
+        let p = self.project("ffn.p", z, 0, c.width, "route.project", 1)?;
+        let a = self.project("ffn.a", &p, 0, c.route, "route.rows", 1)?;
         let mut scores = None;
         if !self.shape.forced {
             let s = Buffer::new(format!("{}.scores", self.layer), Kind::Real, Role::Scratch, self.rows * c.sections);
@@ -441,16 +456,30 @@ impl Builder<'_> {
             return Err(Error::Train("a vocabulary table beyond 64 MiB gives logits for one row at a time".into()));
         }
         for (i, table) in parts.buffers.iter().enumerate() {
-            let outputs = table.len() / d;
-            let call = matmul::call(matmul::Params {
-                rows: rows as u32,
-                inputs: d as u32,
-                outputs: outputs as u32,
-                groups: 1,
-                x_stride: d as u32,
-                x_offset: 0,
-            });
-            self.push(call, &[n.view(), table.view(), logits.slice(i * parts.rows * rows, outputs * rows)])?;
+            let outputs = parts.rows.min(c.vocab - i * parts.rows);
+            let (rows, inputs, outs) = (rows as u32, d as u32, outputs as u32);
+            let call = match parts.format {
+                None => matmul::call(matmul::Params {
+                    rows,
+                    inputs,
+                    outputs: outs,
+                    groups: 1,
+                    x_stride: inputs,
+                    x_offset: 0,
+                }),
+                Some(format) => matmul_packed::call(matmul_packed::Params {
+                    rows,
+                    inputs,
+                    outputs: outs,
+                    x_stride: inputs,
+                    x_offset: 0,
+                    format: format.code(),
+                }),
+            };
+            self.push(
+                call,
+                &[n.view(), table.view(), logits.slice(i * parts.rows * rows as usize, outputs * rows as usize)],
+            )?;
         }
         Ok(logits)
     }

@@ -5,9 +5,11 @@
 //! layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
 //! allocated: hostile and damaged headers are errors of one line.
 
-use crate::config::{Config, TensorSpec};
+use crate::config::{Config, Mixer, TensorSpec};
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
+use lichen_shaders::packed::Format;
+use lichen_shaders::section_up_packed::slab_words;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,14 +26,18 @@ const ALIGN: usize = 64;
 /// A SHA-256.
 pub(crate) type Hash = [u8; 32];
 
-/// How weights are stored. Norms, biases, rates, convolutions and router rows are always float32.
+/// How weights are stored. Norms, biases, rates and convolutions are always float32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
     /// Float32: exact.
     F32,
-    /// Half precision: half the bytes.
+    /// Half precision: half the bytes. Router rows stay float32.
     F16,
+    /// 8 bits and a scale for every 32 neighbours: 8.5 bits a weight.
+    Q8,
+    /// 4 bits and a scale: 4.5 bits a weight. The router and the low-rank projections keep 8.
+    Q4,
 }
 
 /// Element type of one tensor in a file.
@@ -80,16 +86,76 @@ fn bad(what: impl fmt::Display) -> Error {
 }
 
 impl Storage {
-    fn bytes(self) -> u64 {
-        match self {
-            Storage::F32 => 4,
-            Storage::F16 => 2,
+    /// Every way, by its name in files.
+    pub const ALL: [(Self, &'static str); 4] =
+        [(Self::F32, "f32"), (Self::F16, "f16"), (Self::Q8, "q8"), (Self::Q4, "q4")];
+
+    /// Its name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(s, _)| *s == self).map_or("", |(_, name)| name)
+    }
+
+    /// How a tensor lies in a device's memory: packed, or as float32.
+    pub fn packing(self, config: &Config, spec: &TensorSpec) -> Option<Format> {
+        let columns = if spec.is_sections() { config.width } else { spec.shape.get(1).copied().unwrap_or(1) };
+        // Products in diagonal blocks have no packed form; and only matrices tolerate rounding.
+        let blocks = config.mixer == Mixer::Mcsd && spec.name.contains(".mix.");
+        let wanted = match self {
+            _ if !spec.decays || blocks => None,
+            Storage::F32 => None,
+            // The router decides by small differences: rounded once, in the format with the blocks of its own scale.
+            Storage::F16 if spec.name.ends_with("route.rows") => None,
+            Storage::F16 => Some(Format::F16),
+            Storage::Q8 => Some(Format::Q8),
+            Storage::Q4 => {
+                let small = [".route.rows", ".route.project", ".mix.decay", ".mix.gate"];
+                Some(if small.iter().any(|end| spec.name.ends_with(end)) { Format::Q8 } else { Format::Q4 })
+            }
+        }?;
+        // Rows too short for a block: the low-rank projections of small models.
+        let fits = |format: Format| columns.is_multiple_of(format.multiple());
+        Some(wanted).filter(|&f| fits(f)).or(Some(Format::F16).filter(|&f| fits(f)))
+    }
+
+    /// Bytes of one section in a device's memory.
+    pub fn section_bytes(self, config: &Config) -> u64 {
+        4 * match self.packing_of_sections(config) {
+            None => config.stride() as u64,
+            Some(format) => slab_words(format, config.neurons, config.width) as u64,
         }
     }
-    /// Bytes of one section's slab: a multiple of 256.
-    pub(crate) fn slab_bytes(self, config: &Config) -> u64 {
-        (2 * (config.neurons * config.width) as u64 * self.bytes()).next_multiple_of(256)
+    fn packing_of_sections(self, config: &Config) -> Option<Format> {
+        config.tensors().iter().find(|t| t.is_sections()).and_then(|t| self.packing(config, t))
     }
+    fn bytes_of(self, config: &Config, sections: usize) -> u64 {
+        let tensor = |spec: &TensorSpec| match self.packing(config, spec) {
+            _ if spec.is_sections() => sections as u64 * self.section_bytes(config),
+            None => 4 * spec.len() as u64,
+            Some(format) => 4 * format.words(spec.len()) as u64,
+        };
+        config.tensors().iter().map(tensor).sum()
+    }
+    /// Bytes of all weights in a device's memory.
+    pub fn resident_bytes(self, config: &Config) -> u64 {
+        self.bytes_of(config, config.all_sections())
+    }
+    /// Bytes of the weights that one token reads: mixers, router, shared and picked sections, and the tied table once.
+    pub fn active_bytes(self, config: &Config) -> u64 {
+        self.bytes_of(config, config.slots())
+    }
+
+    /// Bytes of one section's slab in a file: a multiple of 256.
+    pub(crate) fn slab_bytes(self, config: &Config) -> u64 {
+        let half = config.neurons * config.width;
+        let bytes = match self {
+            Storage::F32 => 8 * half,
+            Storage::F16 => 4 * half,
+            Storage::Q8 => 4 * slab_words(Format::Q8, config.neurons, config.width),
+            Storage::Q4 => 4 * slab_words(Format::Q4, config.neurons, config.width),
+        };
+        (bytes as u64).next_multiple_of(256)
+    }
+
     /// Element type, shape in the file and bytes of a tensor.
     fn layout(self, config: &Config, spec: &TensorSpec) -> (Dtype, Vec<u64>, u64) {
         let shape: Vec<u64> = spec.shape.iter().map(|&n| n as u64).collect();
@@ -98,11 +164,20 @@ impl Storage {
             let slab = self.slab_bytes(config);
             return (Dtype::U8, vec![shape[0], slab], shape[0] * slab);
         }
-        // Only matrices that tolerate rounding are halved: the router decides by small differences.
-        match self == Storage::F16 && spec.decays && !spec.name.ends_with("route.rows") {
-            true => (Dtype::F16, shape, len * 2),
-            false => (Dtype::F32, shape, len * 4),
+        match self.packing(config, spec) {
+            Some(format @ (Format::Q8 | Format::Q4)) => {
+                let bytes = 4 * format.words(spec.len()) as u64;
+                (Dtype::U8, vec![bytes], bytes)
+            }
+            Some(Format::F16) => (Dtype::F16, shape, len * 2),
+            None if self.halves(spec) => (Dtype::F16, shape, len * 2),
+            None => (Dtype::F32, shape, len * 4),
         }
+    }
+
+    /// Whether a tensor that no device holds packed is stored in half precision all the same.
+    fn halves(self, spec: &TensorSpec) -> bool {
+        self != Self::F32 && spec.decays && !spec.name.ends_with("route.rows")
     }
 }
 
@@ -162,10 +237,9 @@ impl Header {
         let mut take = |key: &str| meta.remove(key).ok_or_else(|| bad(format!("the header has no `{key}`")));
         let config: Config = serde_json::from_str(&take("config")?).map_err(|e| bad(format!("config: {e}")))?;
         config.validate()?;
-        let storage = match take("storage")?.as_str() {
-            "f32" => Storage::F32,
-            "f16" => Storage::F16,
-            other => return Err(bad(format!("storage is {:?}, should be f32 or f16", shorten(other)))),
+        let name = take("storage")?;
+        let Some(&(storage, _)) = Storage::ALL.iter().find(|(_, n)| *n == name) else {
+            return Err(bad(format!("storage is {:?}, should be f32, f16, q8 or q4", shorten(&name))));
         };
         let tokenizer = Tokenizer::from_json(&take("tokenizer")?)?;
         if tokenizer.vocab() != config.vocab {
@@ -218,7 +292,7 @@ impl Header {
         let mut meta = vec![
             ("format".to_string(), FORMAT.to_string()),
             ("config".into(), serde_json::to_string(&self.config).map_err(bad)?),
-            ("storage".into(), if self.storage == Storage::F32 { "f32" } else { "f16" }.into()),
+            ("storage".into(), self.storage.name().into()),
             ("tokenizer".into(), self.tokenizer.to_json()),
             ("about".into(), self.about.clone()),
         ];

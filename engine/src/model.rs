@@ -1,6 +1,6 @@
 //! A model on a device: its sizes, its tokenizer and the buffers that hold its weights.
 
-use crate::checkpoint::{Checkpoint, decode};
+use crate::checkpoint::{Checkpoint, Stored, read};
 use crate::config::Config;
 use crate::error::Error;
 use crate::header::Header;
@@ -27,7 +27,7 @@ impl Model {
     /// Copies a checkpoint to a device, giving back the host's memory as it goes.
     pub fn new(mut checkpoint: Checkpoint, device: Arc<Device>) -> Result<Self, Error> {
         let header = checkpoint.header.clone();
-        Self::upload(header, device, |name| checkpoint.take(name))
+        Self::upload(header, device, |name| checkpoint.take(name).map(Stored::Numbers))
     }
 
     /// Loads a model file straight to a device: only one tensor at a time is held beside the file.
@@ -37,23 +37,27 @@ impl Model {
         Self::upload(header, device, |name| {
             let entry = whole.entries.iter().find(|e| e.spec.name == name);
             let entry = entry.ok_or_else(|| Error::File(format!("the header has no {name}")))?;
-            decode(&whole, file, entry)
+            read(&whole, file, entry)
         })
     }
 
     fn upload(
         header: Header,
         device: Arc<Device>,
-        mut tensor: impl FnMut(&str) -> Result<Vec<f32>, Error>,
+        mut tensor: impl FnMut(&str) -> Result<Stored, Error>,
     ) -> Result<Self, Error> {
         header.config.validate()?;
         if header.tokenizer.vocab() != header.config.vocab {
             let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
             return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
         }
-        let weights = Weights::declare(&header.config, &device);
+        let weights = Weights::declare(&header.config, header.storage, &device);
         for parts in weights.iter() {
-            weights.upload(&device, &parts.spec.name, &tensor(&parts.spec.name)?)?;
+            let name = &parts.spec.name;
+            match tensor(name)? {
+                Stored::Numbers(data) => weights.upload(&device, name, &data)?,
+                Stored::Words(words) => weights.upload_words(&device, name, &words)?,
+            }
         }
         Ok(Self { header, weights, device })
     }

@@ -1,10 +1,14 @@
 //! The buffers behind a model's weights: most tensors are one buffer; tables and sections too large for one
 //! binding are split into parts that kernels walk one after the other.
 
+use crate::checkpoint::unpack;
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
+use crate::header::Storage;
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::kernel::Kind;
+use lichen_shaders::packed::{self, Format};
+use lichen_shaders::section_up_packed::{pack_slab, slab_words};
 use std::collections::HashMap;
 
 /// On a GPU a part stays within this many elements: 64 MiB, half of WebGPU's default binding.
@@ -17,6 +21,8 @@ const CPU_PART: usize = 1 << 31;
 pub struct Parts {
     /// What it is.
     pub spec: TensorSpec,
+    /// How its weights lie in the buffers; none for float32.
+    pub format: Option<Format>,
     /// Rows (of the slowest axis) in every part but the last.
     pub rows: usize,
     /// Buffers in order.
@@ -26,34 +32,43 @@ pub struct Parts {
 /// Buffers of all weights, by tensor name.
 #[derive(Clone, Debug)]
 pub struct Weights {
+    config: Config,
     order: Vec<String>,
     parts: HashMap<String, Parts>,
 }
 
 impl Weights {
     /// Declares the buffers of a config on a device; nothing is allocated yet.
-    pub fn declare(config: &Config, device: &Device) -> Self {
+    pub fn declare(config: &Config, storage: Storage, device: &Device) -> Self {
         let part_len = if device.is_cpu() { CPU_PART } else { GPU_PART };
-        let mut weights = Self { order: Vec::new(), parts: HashMap::new() };
+        let mut weights = Self { config: config.clone(), order: Vec::new(), parts: HashMap::new() };
         for spec in config.tensors() {
+            let format = storage.packing(config, &spec);
             let rows = spec.shape.first().copied().unwrap_or(1);
             let row_len = spec.len() / rows.max(1);
+            // What a row takes, in words of its part.
+            let words = |rows: usize| match format {
+                None => rows * row_len,
+                Some(format) if spec.is_sections() => rows * slab_words(format, config.neurons, config.width),
+                Some(format) => format.words(rows * row_len),
+            };
             // Only the token table and the sections may be walked in parts; everything else is far smaller.
             let per_part = match spec.name == "embed" || spec.is_sections() {
                 // Views of logits start at multiples of 64 rows.
-                true if spec.name == "embed" => (part_len / row_len.max(1) / 64 * 64).clamp(64, rows.max(64)),
-                true => (part_len / row_len.max(1)).clamp(1, rows),
+                true if spec.name == "embed" => (part_len / words(64).max(1) * 64).clamp(64, rows.max(64)),
+                true => (part_len / words(1).max(1)).clamp(1, rows),
                 false => rows,
             };
+            let kind = if format.is_some() { Kind::Index } else { Kind::Real };
             let buffers = (0..rows.div_ceil(per_part))
                 .map(|i| {
-                    let len = per_part.min(rows - i * per_part) * row_len;
+                    let len = words(per_part.min(rows - i * per_part));
                     let label = if per_part < rows { format!("{}.{i}", spec.name) } else { spec.name.clone() };
-                    Buffer::new(label, Kind::Real, Role::Weight, len)
+                    Buffer::new(label, kind, Role::Weight, len)
                 })
                 .collect();
             weights.order.push(spec.name.clone());
-            weights.parts.insert(spec.name.clone(), Parts { spec, rows: per_part, buffers });
+            weights.parts.insert(spec.name.clone(), Parts { spec, format, rows: per_part, buffers });
         }
         weights
     }
@@ -75,26 +90,76 @@ impl Weights {
         Ok(&self.parts(name)?.buffers[0])
     }
 
-    /// Copies a whole tensor to a device.
+    /// Copies a whole tensor to a device, packed as its buffers want it.
     pub fn upload(&self, device: &Device, name: &str, data: &[f32]) -> Result<(), Error> {
         let parts = self.parts(name)?;
         if data.len() != parts.spec.len() {
             let (got, want) = (format!("{} elements", data.len()), format!("{:?}", parts.spec.shape));
             return Err(Error::Tensor { name: name.into(), got, want });
         }
-        let mut rest = data;
-        for buffer in &parts.buffers {
-            let (head, tail) = rest.split_at(buffer.len());
-            device.write(&buffer.view(), head)?;
-            rest = tail;
+        let row_len = data.len() / parts.spec.shape.first().copied().unwrap_or(1).max(1);
+        for (buffer, data) in parts.buffers.iter().zip(data.chunks(parts.rows * row_len)) {
+            match parts.format {
+                None => device.write(&buffer.view(), data)?,
+                Some(format) if parts.spec.is_sections() => {
+                    let (neurons, width) = (self.config.neurons, self.config.width);
+                    let slab = |slab: &[f32]| pack_slab(format, neurons, width, &slab[..2 * neurons * width]);
+                    let words: Vec<u32> = data.chunks(row_len).flat_map(slab).collect();
+                    device.write(&buffer.view(), &words)?;
+                }
+                Some(format) => device.write(&buffer.view(), &packed::encode(format, data))?,
+            }
         }
         Ok(())
     }
+
+    /// Copies the packed words of a whole tensor to a device; they must be of the format of its buffers.
+    pub fn upload_words(&self, device: &Device, name: &str, words: &[u32]) -> Result<(), Error> {
+        let parts = self.parts(name)?;
+        let mismatch = |got: String| Error::Tensor { name: name.into(), got, want: format!("{:?}", parts.format) };
+        let Some(format) = parts.format else { return Err(mismatch("packed words".into())) };
+        if let [buffer] = &parts.buffers[..] {
+            return Ok(device.write(&buffer.view(), words)?);
+        }
+        if parts.spec.is_sections() {
+            let mut rest = words;
+            for buffer in &parts.buffers {
+                let (head, tail) =
+                    rest.split_at_checked(buffer.len()).ok_or_else(|| mismatch(format!("{} words", words.len())))?;
+                device.write(&buffer.view(), head)?;
+                rest = tail;
+            }
+            return Ok(());
+        }
+        // Each part is a packed matrix of its own: its rows' quants, then its rows' scales.
+        let row_len = parts.spec.shape[1];
+        let (quants, scales) = words.split_at(format.quant_words(parts.spec.len()));
+        let scales_of = |weights: usize| format.words(weights) - format.quant_words(weights);
+        for (i, buffer) in parts.buffers.iter().enumerate() {
+            let (first, end) = (i * parts.rows * row_len, ((i + 1) * parts.rows * row_len).min(parts.spec.len()));
+            let part = [
+                &quants[format.quant_words(first)..format.quant_words(end)],
+                &scales[scales_of(first)..scales_of(end)],
+            ];
+            device.write(&buffer.view(), &part.concat())?;
+        }
+        Ok(())
+    }
+
     /// Copies a whole tensor back from a device.
     pub async fn download(&self, device: &Device, name: &str) -> Result<Vec<f32>, Error> {
-        let mut all = Vec::new();
-        for buffer in &self.parts(name)?.buffers {
-            all.extend(device.read::<f32>(&buffer.view()).await?);
+        let parts = self.parts(name)?;
+        let row_len = parts.spec.len() / parts.spec.shape.first().copied().unwrap_or(1).max(1);
+        let mut all = Vec::with_capacity(parts.spec.len());
+        for buffer in &parts.buffers {
+            let Some(format) = parts.format else {
+                all.extend(device.read::<f32>(&buffer.view()).await?);
+                continue;
+            };
+            let words = device.read::<u32>(&buffer.view()).await?;
+            let mut spec = parts.spec.clone();
+            spec.shape[0] = parts.rows.min(parts.spec.shape[0] - all.len() / row_len);
+            all.extend(unpack(&self.config, &spec, format, &words));
         }
         Ok(all)
     }

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Devices(JsonArgs),
     /// Check every kernel on a device against the reference
     Selftest(SelftestArgs),
+    /// Store a model's weights in fewer bits
+    Quantize(QuantizeArgs),
     /// Make a model with random weights
     New(NewArgs),
     /// Print a completion script for a shell
@@ -267,6 +269,28 @@ pub(crate) struct NewArgs {
     pub(crate) yes: bool,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct QuantizeArgs {
+    /// Model file [default: the built-in model]
+    #[arg(value_name = "FILE", conflicts_with = "model")]
+    pub(crate) file: Option<PathBuf>,
+    /// Model file, as elsewhere
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// How weights are stored
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) to: StorageArg,
+    /// Model file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 /// How weights are stored in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -275,4 +299,8 @@ pub(crate) enum StorageArg {
     F16,
     /// 32 bits a weight
     F32,
+    /// 8 bits a weight, and a scale for every 32
+    Q8,
+    /// 4 bits a weight, and a scale for every 32
+    Q4,
 }

@@ -4,11 +4,8 @@ use crate::args::InspectArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, for_terminal, print, print_json, short};
 use crate::{export, files, load};
-use lichen::{Checkpoint, Config, Header, Storage};
+use lichen::{Checkpoint, Header};
 use serde_json::{Value, json};
-
-/// Weights are float32 on every device, however they are stored.
-const RESIDENT_BYTES: u64 = 4;
 
 pub(crate) fn inspect(args: &InspectArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
@@ -33,25 +30,15 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
     }
 }
 
-fn storage(header: &Header) -> &'static str {
-    match header.storage {
-        Storage::F32 => "f32",
-        Storage::F16 => "f16",
-    }
-}
-
-fn active_bytes(config: &Config) -> u64 {
-    RESIDENT_BYTES * config.active_params()
-}
-
 fn as_json(file: Option<String>, header: &Header, verified: Option<bool>) -> Value {
     let c = &header.config;
     json!({
         "file": file, "id": header.id, "parent": header.parent, "about": header.about, "bytes": header.file_len(),
-        "storage": storage(header), "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
+        "storage": header.storage.name(), "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
         "total_params": c.total_params(), "active_params": c.active_params(),
-        "active_section_share": c.active_section_share(), "active_bytes_per_token": active_bytes(c),
-        "sections": c.layers * c.sections, "section_bytes": RESIDENT_BYTES as usize * c.stride(),
+        "active_section_share": c.active_section_share(), "active_bytes_per_token": header.storage.active_bytes(c),
+        "resident_bytes": header.storage.resident_bytes(c),
+        "sections": c.layers * c.sections, "section_bytes": header.storage.section_bytes(c),
         "hashes_ok": verified,
     })
 }
@@ -64,7 +51,7 @@ fn as_text(name: &str, header: &Header, verified: Option<bool>) -> String {
         ("id", header.id.clone()),
         ("about", for_terminal(&header.about).replace('\n', " ")),
         ("parent", header.parent.clone().unwrap_or_default()),
-        ("file", format!("{}, weights as {}", bytes(header.file_len()), storage(header))),
+        ("file", format!("{}, weights as {}", bytes(header.file_len()), header.storage.name())),
         ("weights", format!("{} in all, {} active for a token", short(c.total_params()), short(c.active_params()))),
         (
             "layers",
@@ -81,7 +68,14 @@ fn as_text(name: &str, header: &Header, verified: Option<bool>) -> String {
                 100.0 * c.active_section_share()
             ),
         ),
-        ("reads", format!("{} a token", bytes(active_bytes(c)))),
+        (
+            "memory",
+            format!(
+                "{} on a device, {} read for a token",
+                bytes(header.storage.resident_bytes(c)),
+                bytes(header.storage.active_bytes(c))
+            ),
+        ),
         ("vocabulary", format!("{} tokens", c.vocab)),
     ];
     if verified == Some(true) {

@@ -16,6 +16,7 @@ mod interrupt;
 mod load;
 mod new;
 mod output;
+mod quantize;
 mod readers;
 mod recipe;
 mod run;
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Devices(args)) => devices::devices(args.json),
         Some(Command::Selftest(args)) => selftest::selftest(&args),
+        Some(Command::Quantize(args)) => quantize::quantize(&args),
         Some(Command::New(args)) => new::new(&args),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -197,6 +197,8 @@ pub(crate) fn storage(storage: StorageArg) -> Storage {
     match storage {
         StorageArg::F16 => Storage::F16,
         StorageArg::F32 => Storage::F32,
+        StorageArg::Q8 => Storage::Q8,
+        StorageArg::Q4 => Storage::Q4,
     }
 }
 

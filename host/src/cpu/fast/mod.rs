@@ -5,7 +5,9 @@ mod delta_inputs;
 mod lanes;
 mod loss;
 mod matmul;
+mod matmul_packed;
 mod mixing;
+mod packed;
 mod product;
 mod routing;
 mod rows;
@@ -66,6 +68,8 @@ static FORMS: &[Form] = forms![
     embed: loss::embed + backward,
     rms_norm: rows::rms_norm + backward,
     matmul: matmul + backward,
+    matmul_packed: matmul_packed::matmul,
+    embed_packed: matmul_packed::embed,
     conv: mixing::conv + backward,
     slope: mixing::slope + backward,
     delta_inputs: delta_inputs + backward,

@@ -38,47 +38,66 @@ pub(super) fn gemm(
     b: Matrix,
     add: bool,
 ) {
-    a.check(m, k);
-    b.check(k, n);
-    Matrix::new(c, start, row).check(m, n);
     let at = Scatter::new(c);
     // The longer side is cut, so that what every thread packs for itself is the shorter one.
     let long = m.max(n);
     pool.each(pieces(long, 32, if m * n * k < ALONE { 1 } else { pool.threads() }), |cut| {
         let (rows, columns) = if m >= n { (cut, 0..n) } else { (0..m, cut) };
-        // SAFETY: the three matrices were checked to lie inside their slices, c is borrowed by this call alone, and
-        // no two cuts share an element of it.
-        unsafe {
-            let c = at.row(start + rows.start * row + columns.start, 1).as_mut_ptr();
-            let (pa, pb) = (
-                a.data.as_ptr().add(a.start + rows.start * a.row),
-                b.data.as_ptr().add(b.start + columns.start * b.column),
-            );
-            let strides = |m: Matrix| (m.column as isize, m.row as isize);
-            let ((ac, ar), (bc, br)) = (strides(a), strides(b));
-            gemm::gemm(
-                rows.len(),
-                columns.len(),
-                k,
-                c,
-                1,
-                row as isize,
-                add,
-                pa,
-                ac,
-                ar,
-                pb,
-                bc,
-                br,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+        let a = Matrix { start: a.start + rows.start * a.row, ..a };
+        let b = Matrix { start: b.start + columns.start * b.column, ..b };
+        let start = start + rows.start * row + columns.start;
+        // SAFETY: no two cuts share an element of c, which is borrowed by this call alone.
+        unsafe { gemm_alone([rows.len(), columns.len(), k], at, start, row, a, b, add) };
     });
+}
+
+/// [`gemm`] on this thread.
+///
+/// # Safety
+/// Nobody else may touch those elements of c meanwhile.
+pub(super) unsafe fn gemm_alone(
+    [m, n, k]: [usize; 3],
+    c: Scatter,
+    start: usize,
+    row: usize,
+    a: Matrix,
+    b: Matrix,
+    add: bool,
+) {
+    if m * n * k == 0 {
+        return;
+    }
+    a.check(m, k);
+    b.check(k, n);
+    // SAFETY: the matrices were checked to lie inside their slices, and c's last row is asked for beside its first.
+    unsafe {
+        c.row(start + (m - 1) * row, n);
+        let c = c.row(start, 1).as_mut_ptr();
+        let (pa, pb) = (a.data.as_ptr().add(a.start), b.data.as_ptr().add(b.start));
+        let strides = |m: Matrix| (m.column as isize, m.row as isize);
+        let ((ac, ar), (bc, br)) = (strides(a), strides(b));
+        gemm::gemm(
+            m,
+            n,
+            k,
+            c,
+            1,
+            row as isize,
+            add,
+            pa,
+            ac,
+            ar,
+            pb,
+            bc,
+            br,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
 }
 
 /// Multiplications below which a GEMM is not worth waking a worker for.
