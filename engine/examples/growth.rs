@@ -1,17 +1,17 @@
 //! What growing costs: the same model with S and with ten times S sections, generating by turns on the CPU.
 //!
-//! `cargo run --release -p lichen --no-default-features --example growth -- [size] [rounds] [tokens] [threads]`
-//! prints tokens a second of both, the median of the paired ratios, and where the time of both went. Weights are random, so the route is spread
+//! `cargo run --release -p lichen --no-default-features --example growth -- [size] [rounds] [tokens] [threads]
+//! [f32|f16|q8|q4]` prints tokens a second of both, the median of the paired ratios, and where the time of both went. Weights are random, so the route is spread
 //! over all sections; choose a size whose smaller model passes the last-level cache.
 
-use lichen::{Checkpoint, Config, Device, Error, Model, Sampler, Session, Tokenizer};
+use lichen::{Checkpoint, Config, Device, Error, Model, Sampler, Session, Storage, Tokenizer};
 use pollster::block_on;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn session(config: &Config, device: &Arc<Device>) -> Result<Session, Error> {
+fn session(config: &Config, storage: Storage, device: &Arc<Device>) -> Result<Session, Error> {
     config.validate()?;
-    let checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 1);
+    let checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 1).stored(storage);
     let mut session = Session::new(Arc::new(Model::new(checkpoint, device.clone())?))?;
     block_on(session.prefill(&[70]))?;
     Ok(session)
@@ -23,14 +23,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size = arguments.first().map_or("bench160", String::as_str);
     let config = Config { vocab: Tokenizer::bytes().vocab(), ..Config::named(size).ok_or("no such size")? };
     let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
+    let wanted = arguments.get(4).map_or("f32", String::as_str);
+    let storage = Storage::ALL.into_iter().find(|(_, name)| *name == wanted).ok_or("no such storage")?.0;
     let grown = Config { sections: config.sections * 10, ..config.clone() };
     let device = Arc::new(Device::cpu(threads));
     println!("{}", device.name());
     for c in [&config, &grown] {
-        let mib = c.total_params() as f64 * 4.0 / f64::from(1 << 20);
-        println!("{} sections: {:.0} MiB of weights, {} active", c.sections, mib, c.active_params());
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let (all, active) = (mib(storage.resident_bytes(c)), mib(storage.active_bytes(c)));
+        println!("{} sections: {all:.0} MiB of weights, {active:.1} MiB read for a token", c.sections);
     }
-    let mut both = [session(&config, &device)?, session(&grown, &device)?];
+    let mut both = [session(&config, storage, &device)?, session(&grown, storage, &device)?];
     let mut seconds = [Vec::new(), Vec::new()];
     for round in 0..=rounds {
         for (i, session) in both.iter_mut().enumerate() {

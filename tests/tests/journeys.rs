@@ -3,7 +3,7 @@
 //! The yardstick is the CPU device with plain references only. Devices may part in free runs after a near-tie,
 //! which is printed; with the route forced their logits must agree.
 
-use lichen::{Checkpoint, Device, Model, Sampler, Session, State, Stop};
+use lichen::{Checkpoint, Device, Model, Sampler, Session, State, Stop, Storage};
 use lichen_host::Cpu;
 use pollster::block_on;
 use std::sync::Arc;
@@ -15,7 +15,12 @@ const ROUTER_TIE: f32 = 1e-5;
 const LOGIT_TIE: f32 = 1e-3;
 
 fn model(device: Arc<Device>) -> Arc<Model> {
-    let checkpoint = Checkpoint::parse(TINY).expect("the golden model is whole");
+    stored(device, Storage::F16)
+}
+
+/// The golden model, its weights held by the device in some way.
+fn stored(device: Arc<Device>, storage: Storage) -> Arc<Model> {
+    let checkpoint = Checkpoint::parse(TINY).expect("the golden model is whole").stored(storage);
     Arc::new(Model::new(checkpoint, device).expect("the device takes the golden model"))
 }
 
@@ -87,18 +92,21 @@ fn every_device_writes_the_same_text() {
 #[test]
 fn with_the_route_forced_logits_agree() {
     let text = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\nFirst Citizen:\nYou are all resolved rather to die than to famish?";
-    let mut yardstick = plain();
-    let tokens = yardstick.model().tokenizer().encode(text);
-    let (want, routes, _) = block_on(yardstick.traced(&tokens)).expect("the trace runs");
-    let power: f64 = want.iter().map(|&x| f64::from(x).powi(2)).sum();
-    assert!(power > 1.0, "the logits say something");
-    for (name, device) in devices() {
-        let mut session = Session::new(model(device)).expect("a session starts");
-        let got = block_on(session.forced(&tokens, &routes)).expect("the forced run runs");
-        let error: f64 = got.iter().zip(&want).map(|(&g, &w)| (f64::from(g) - f64::from(w)).powi(2)).sum();
-        let nmse = error / power;
-        println!("{name}: NMSE {nmse:.1e}");
-        assert!(nmse <= 1e-6, "{name}: NMSE {nmse:.2e} of the logits with the route forced");
+    for (storage, how) in Storage::ALL {
+        let yardstick = stored(Arc::new(Device::Cpu(Cpu::plain())), storage);
+        let mut yardstick = Session::new(yardstick).expect("a session starts");
+        let tokens = yardstick.model().tokenizer().encode(text);
+        let (want, routes, _) = block_on(yardstick.traced(&tokens)).expect("the trace runs");
+        let power: f64 = want.iter().map(|&x| f64::from(x).powi(2)).sum();
+        assert!(power > 1.0, "the logits say something");
+        for (name, device) in devices() {
+            let mut session = Session::new(stored(device, storage)).expect("a session starts");
+            let got = block_on(session.forced(&tokens, &routes)).expect("the forced run runs");
+            let error: f64 = got.iter().zip(&want).map(|(&g, &w)| (f64::from(g) - f64::from(w)).powi(2)).sum();
+            let nmse = error / power;
+            println!("{name}, {how}: NMSE {nmse:.1e}");
+            assert!(nmse <= 1e-6, "{name}, {how}: NMSE {nmse:.2e} of the logits with the route forced");
+        }
     }
 }
 

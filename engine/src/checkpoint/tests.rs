@@ -77,17 +77,96 @@ fn half_precision_is_close_and_kept_from_the_router() {
     }
 }
 
+/// A config of which every product can be packed in blocks.
+fn blocky() -> Config {
+    Config { route: 32, rank: 32, heads: 2, key: 16, value: 32, ..tiny() }
+}
+
+#[test]
+fn few_bits_are_what_the_packing_makes_of_the_weights() {
+    for config in [tiny(), blocky()] {
+        for storage in [Storage::Q8, Storage::Q4] {
+            let before = Checkpoint::random(&config, Tokenizer::bytes(), 5);
+            let mut file = Vec::new();
+            before.write(storage, &mut file).expect("writing");
+            let after = Checkpoint::parse(&file).expect("reading");
+            assert_eq!((after.header.storage, after.header.file_len()), (storage, file.len() as u64));
+            for spec in config.tensors() {
+                let (a, b) = (before.tensor(&spec.name).expect("tensor"), after.tensor(&spec.name).expect("tensor"));
+                let row = if spec.is_sections() { 2 * config.neurons * config.width } else { spec.len() };
+                for (a, b) in a.chunks(row.max(1)).zip(b.chunks(row.max(1))).filter(|(a, _)| a.len() == row) {
+                    let Some(format) = storage.packing(&config, &spec) else {
+                        assert_eq!(a, b, "{}", spec.name);
+                        continue;
+                    };
+                    let mut want = vec![0.0; row];
+                    packed::decode(format, row, &packed::encode(format, a), 0, &mut want);
+                    assert_eq!(b, want, "{}", spec.name);
+                }
+            }
+            // Rounding what was rounded changes nothing for 8 bits: the largest of a block stays the largest.
+            if storage == Storage::Q8 {
+                let mut again = Vec::new();
+                after.write(storage, &mut again).expect("writing");
+                assert_eq!(Checkpoint::parse(&again).expect("reading").tensors, after.tensors);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_holds_the_words_of_the_file() {
+    for storage in [Storage::Q8, Storage::Q4, Storage::F16] {
+        let mut file = Vec::new();
+        Checkpoint::random(&blocky(), Tokenizer::bytes(), 5).write(storage, &mut file).expect("writing");
+        let device = std::sync::Arc::new(lichen_host::Device::cpu(1));
+        let model = crate::Model::load(&file, device).expect("loading");
+        let back = pollster::block_on(model.checkpoint()).expect("reading back");
+        assert_eq!(back.tensors, Checkpoint::parse(&file).expect("reading").tensors, "{storage:?}");
+    }
+}
+
+#[test]
+fn a_scale_that_is_no_number_is_refused() {
+    let config = blocky();
+    let mut weights = Checkpoint::random(&config, Tokenizer::bytes(), 5);
+    // Too large for half precision, wherever it would go.
+    let spec = &config.tensors()[0];
+    let mut table = weights.tensor(&spec.name).expect("tensor").to_vec();
+    table[7] = 1e5;
+    weights.set(&spec.name, table).expect("fits");
+    for storage in [Storage::Q8, Storage::Q4] {
+        let error = weights.write(storage, &mut Vec::new()).expect_err("too large");
+        assert!(matches!(&error, Error::NotFinite { name, at: 7, .. } if name == "embed"), "{error}");
+    }
+    // A file whose hashes are right and whose scale is infinite: the last word of the table holds two scales.
+    let mut file = Vec::new();
+    Checkpoint::random(&config, Tokenizer::bytes(), 5).write(Storage::Q4, &mut file).expect("writing");
+    let header = Header::parse(&file, file.len() as u64).expect("reading");
+    let end = (header.data_start + header.entries[0].len) as usize;
+    file[end - 2..end].copy_from_slice(&f16::INFINITY.to_le_bytes());
+    let table = &file[header.data_start as usize..end];
+    let hash: String = Sha256::digest(table).iter().map(|b| format!("{b:02x}")).collect();
+    let mut text = header_of(&file);
+    text["__metadata__"]["sha256.embed"] = hash.into();
+    let error = Checkpoint::parse(&with_text(&file, text.to_string().as_bytes())).expect_err("an infinite scale");
+    assert!(matches!(&error, Error::NotFinite { name, .. } if name == "embed"), "{error}");
+}
+
 #[test]
 fn streaming_random_weights_gives_the_same_file() {
     let mut out = Vec::new();
-    let header = write_random(&tiny(), Tokenizer::bytes(), 5, Storage::F16, &mut out).expect("writing");
-    assert_eq!(out, file(Storage::F16));
-    assert_eq!(header.id, Header::parse(&out, out.len() as u64).expect("reading").id);
+    for (storage, _) in Storage::ALL {
+        out.clear();
+        let header = write_random(&tiny(), Tokenizer::bytes(), 5, storage, &mut out).expect("writing");
+        assert_eq!(out, file(storage));
+        assert_eq!(header.id, Header::parse(&out, out.len() as u64).expect("reading").id);
+    }
 }
 
 #[test]
 fn other_programs_read_the_tensors() {
-    for storage in [Storage::F32, Storage::F16] {
+    for (storage, _) in Storage::ALL {
         let file = file(storage);
         let tensors = safetensors::SafeTensors::deserialize(&file).expect("safetensors");
         assert_eq!(tensors.len(), tiny().tensors().len());
