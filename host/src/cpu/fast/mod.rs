@@ -6,6 +6,7 @@ mod lanes;
 mod loss;
 mod matmul;
 mod mixing;
+mod packed;
 mod product;
 mod routing;
 mod rows;
