@@ -270,3 +270,55 @@ fn floats<const AVX2: bool, const WIDE: bool, B: Blocks>(w: Packed<'_>, to: &mut
         to[i] = half(u16::from_le_bytes([w.quants[2 * i], w.quants[2 * i + 1]]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lichen_shaders::cases::Random;
+    use lichen_shaders::packed::{decode, encode};
+
+    /// A block by each of the ways that this machine has, not only the one that it would pick.
+    fn ways<B: Blocks>(at: *const u8) -> Vec<[[f32; LANES]; 2]> {
+        // SAFETY: the callers pass a block; the instructions are asked for.
+        unsafe {
+            #[allow(unused_mut, reason = "other machines have but one way")]
+            let mut ways = vec![B::stored::<false, false>(at)];
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+                    ways.push(B::stored::<true, false>(at));
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    ways.push(B::stored::<true, true>(at));
+                }
+            }
+            ways
+        }
+    }
+
+    fn check<B: Blocks>(format: Format) {
+        let mut random = Random::new(7);
+        // Down to where half precision has only subnormal numbers and zero.
+        for magnitude in [1.0, 300.0, 1e-3, 1e-5, 3e-7, 0.0] {
+            let weights: Vec<f32> = (0..4 * BLOCK).map(|_| (magnitude * random.normal()) as f32).collect();
+            let words = encode(format, &weights);
+            let mut want = vec![0.0f32; weights.len()];
+            decode(format, weights.len(), &words, 0, &mut want);
+            let w = Packed::new(format, 4, BLOCK, &words);
+            for (b, want) in want.chunks(BLOCK).enumerate() {
+                let scale = if B::SCALED { half(w.scales[b]) } else { 1.0 };
+                for way in ways::<B>(w.quants[b * B::BYTES..][..B::BYTES].as_ptr()) {
+                    let got: Vec<f32> = way.as_flattened().iter().map(|x| scale * (x - B::BIAS)).collect();
+                    assert_eq!(got, want, "{format:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_to_read_a_block_gives_its_weights() {
+        check::<Halves>(Format::F16);
+        check::<Bytes>(Format::Q8);
+        check::<Nibbles>(Format::Q4);
+    }
+}
