@@ -6,15 +6,15 @@ pub(super) const LANES: usize = 16;
 
 /// Compiles a function for each vector instruction set and picks one at run time. Machines whose 512-bit units slow
 /// the clock down (those without the later AVX-512 extensions) get AVX2. Inside, `FMA` says whether
-/// `a * b + c` is one instruction and `WIDE` whether there are 32 registers of 512 bits; helpers that take them
-/// as const arguments must be `#[inline(always)]` and hold no closures, or those would be compiled for the baseline,
+/// `a * b + c` is one instruction, `WIDE` whether there are 32 registers of 512 bits, and `AVX2` whether that set's
+/// conversions to floats are there; helpers that take them as const arguments must be `#[inline(always)]` and hold no closures, or those would be compiled for the baseline,
 /// where a fused multiplication is a library call.
 macro_rules! vector {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[multiversion::multiversion(targets(
             "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
-            "x86_64+avx2+fma"
+            "x86_64+avx2+fma+f16c"
         ))]
         pub(super) fn $name($($arg: $ty),*) $(-> $ret)? {
             #[allow(dead_code, reason = "not every body multiplies and adds")]
@@ -22,6 +22,9 @@ macro_rules! vector {
                 multiversion::target::target_cfg_f!(target_feature = "fma") || cfg!(target_arch = "aarch64");
             #[allow(dead_code, reason = "not every body blocks by registers")]
             const WIDE: bool = multiversion::target::target_cfg_f!(target_feature = "avx512f");
+            #[allow(dead_code, reason = "not every body converts integers and halves")]
+            const AVX2: bool =
+                multiversion::target::target_cfg_f!(all(target_feature = "avx2", target_feature = "f16c"));
             $body
         }
     };

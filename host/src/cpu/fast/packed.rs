@@ -1,12 +1,14 @@
-//! Packed matrices on the CPU: products with one row, weighted sums of rows, and unpacking.
+//! Packed weights in registers: blocks of 32 as floats, dots of a row, whole matrices.
 //!
-//! Weights are unpacked in registers where they are multiplied, a block of 32 at a time, and the block's scale multiplies
-//! the block's sum. Words are read as bytes and halves, which lie in the same order on little-endian machines only.
+//! Words are read as bytes and halves, which lie in the same order on little-endian machines only. The vector
+//! conversions of x86 are named: left to the compiler, it makes vectors across the rows of halves and nibbles and gathers
+//! them byte by byte.
 
 use super::lanes::{LANES, madd, prefetch, sum, vector};
-use super::sections::take;
 use lichen_shaders::bytemuck::cast_slice;
 use lichen_shaders::packed::{BLOCK, Format};
+#[cfg(target_arch = "x86_64")]
+use std::{arch::x86_64::*, mem::transmute};
 
 const _: () = assert!(cfg!(target_endian = "little"), "packed weights are read as little-endian bytes");
 const _: () = assert!(BLOCK == 2 * LANES, "a block is two vectors");
@@ -14,17 +16,18 @@ const _: () = assert!(BLOCK == 2 * LANES, "a block is two vectors");
 /// A packed matrix, row-major.
 #[derive(Clone, Copy)]
 pub(super) struct Packed<'a> {
-    format: Format,
+    pub(super) format: Format,
     /// Weights of a row.
-    width: usize,
-    quants: &'a [u8],
+    pub(super) width: usize,
+    pub(super) quants: &'a [u8],
     /// One half a block, perhaps one more as padding; none for half precision.
-    scales: &'a [u16],
+    pub(super) scales: &'a [u16],
 }
 impl<'a> Packed<'a> {
-    /// The matrix of `rows` rows of `width` weights in these words.
+    /// The matrix [rows, width] at the start of these words.
     pub(super) fn new(format: Format, rows: usize, width: usize, words: &'a [u32]) -> Self {
-        let (quants, scales) = words[..format.words(rows * width)].split_at(format.quant_words(rows * width));
+        let weights = rows * width;
+        let (quants, scales) = words[..format.words(weights)].split_at(format.quant_words(weights));
         Self { format, width, quants: cast_slice(quants), scales: cast_slice(scales) }
     }
     /// Rows from `first` on.
@@ -35,7 +38,7 @@ impl<'a> Packed<'a> {
     }
     /// Bytes from row to row, and scales; `rows` rows are checked to be there.
     #[inline(always)]
-    fn strides<B: Blocks>(&self, rows: usize) -> (usize, usize) {
+    pub(super) fn strides<B: Blocks>(&self, rows: usize) -> (usize, usize) {
         let (bytes, blocks) = (self.width * B::BYTES / BLOCK, if B::SCALED { self.width / BLOCK } else { 0 });
         assert!(rows * bytes <= self.quants.len() && rows * blocks <= self.scales.len(), "rows are short");
         assert!(!B::SCALED || self.width.is_multiple_of(BLOCK), "a row is no whole blocks");
@@ -44,7 +47,7 @@ impl<'a> Packed<'a> {
 }
 
 /// How a format keeps a block of weights.
-trait Blocks {
+pub(super) trait Blocks {
     /// Bytes of a block without its scale.
     const BYTES: usize;
     /// Whether blocks have scales.
@@ -54,77 +57,120 @@ trait Blocks {
     /// The stored numbers of a block.
     ///
     /// # Safety
-    /// [`Blocks::BYTES`] must be readable at `at`, which may be unaligned.
-    unsafe fn stored(at: *const u8) -> [[f32; LANES]; 2];
+    /// [`Blocks::BYTES`] must be readable at `at`, which may be unaligned; `AVX2` and `WIDE` are those of
+    /// [`vector!`](vector).
+    unsafe fn stored<const AVX2: bool, const WIDE: bool>(at: *const u8) -> [[f32; LANES]; 2];
 }
 
 /// Blocks of half precision.
-struct Halves;
+pub(super) struct Halves;
 impl Blocks for Halves {
     const BYTES: usize = 64;
     const SCALED: bool = false;
     const BIAS: f32 = 0.0;
     #[inline(always)]
-    unsafe fn stored(at: *const u8) -> [[f32; LANES]; 2] {
+    unsafe fn stored<const AVX2: bool, const WIDE: bool>(at: *const u8) -> [[f32; LANES]; 2] {
         // SAFETY: by the caller's promise.
-        let bits: [[u16; LANES]; 2] = unsafe { at.cast::<[[u16; LANES]; 2]>().read_unaligned() };
-        let mut w = [[0.0; LANES]; 2];
-        for l in 0..LANES {
-            w[0][l] = half(bits[0][l]);
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if WIDE {
+                let w0 = _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()));
+                let w1 = _mm512_cvtph_ps(_mm256_loadu_si256(at.add(32).cast()));
+                return transmute::<[__m512; 2], [[f32; LANES]; 2]>([w0, w1]);
+            } else if AVX2 {
+                let w0 = _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+                let w1 = _mm256_cvtph_ps(_mm_loadu_si128(at.add(16).cast()));
+                let w2 = _mm256_cvtph_ps(_mm_loadu_si128(at.add(32).cast()));
+                let w3 = _mm256_cvtph_ps(_mm_loadu_si128(at.add(48).cast()));
+                return transmute::<[__m256; 4], [[f32; LANES]; 2]>([w0, w1, w2, w3]);
+            }
+            let mut w = [[0.0; LANES]; 2];
+            for l in 0..LANES {
+                w[0][l] = half(at.cast::<u16>().add(l).read_unaligned());
+            }
+            for l in 0..LANES {
+                w[1][l] = half(at.cast::<u16>().add(LANES + l).read_unaligned());
+            }
+            w
         }
-        for l in 0..LANES {
-            w[1][l] = half(bits[1][l]);
-        }
-        w
     }
 }
 
 /// Blocks of signed bytes.
-struct Bytes;
+pub(super) struct Bytes;
 impl Blocks for Bytes {
     const BYTES: usize = 32;
     const SCALED: bool = true;
     const BIAS: f32 = 0.0;
     #[inline(always)]
-    unsafe fn stored(at: *const u8) -> [[f32; LANES]; 2] {
+    unsafe fn stored<const AVX2: bool, const WIDE: bool>(at: *const u8) -> [[f32; LANES]; 2] {
         // SAFETY: by the caller's promise.
-        let q: [[i8; LANES]; 2] = unsafe { at.cast::<[[i8; LANES]; 2]>().read_unaligned() };
-        let mut w = [[0.0; LANES]; 2];
-        for l in 0..LANES {
-            w[0][l] = f32::from(q[0][l]);
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if WIDE {
+                let w0 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at.cast())));
+                let w1 = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at.add(16).cast())));
+                return transmute::<[__m512; 2], [[f32; LANES]; 2]>([w0, w1]);
+            } else if AVX2 {
+                let w0 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())));
+                let w1 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(8).cast())));
+                let w2 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(16).cast())));
+                let w3 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(24).cast())));
+                return transmute::<[__m256; 4], [[f32; LANES]; 2]>([w0, w1, w2, w3]);
+            }
+            let mut w = [[0.0; LANES]; 2];
+            for l in 0..LANES {
+                w[0][l] = f32::from(*at.cast::<i8>().add(l));
+            }
+            for l in 0..LANES {
+                w[1][l] = f32::from(*at.cast::<i8>().add(LANES + l));
+            }
+            w
         }
-        for l in 0..LANES {
-            w[1][l] = f32::from(q[1][l]);
-        }
-        w
     }
 }
 
 /// Blocks of nibbles, the first half of the weights in the low ones.
-struct Nibbles;
+pub(super) struct Nibbles;
 impl Blocks for Nibbles {
     const BYTES: usize = 16;
     const SCALED: bool = true;
     const BIAS: f32 = 8.0;
     #[inline(always)]
-    unsafe fn stored(at: *const u8) -> [[f32; LANES]; 2] {
+    unsafe fn stored<const AVX2: bool, const WIDE: bool>(at: *const u8) -> [[f32; LANES]; 2] {
         // SAFETY: by the caller's promise.
-        let q: [u8; LANES] = unsafe { at.cast::<[u8; LANES]>().read_unaligned() };
-        let mut w = [[0.0; LANES]; 2];
-        for l in 0..LANES {
-            w[0][l] = (u32::from(q[l]) & 15) as f32;
+        unsafe {
+            #[cfg(target_arch = "x86_64")]
+            if WIDE {
+                let q = _mm512_cvtepu8_epi32(_mm_loadu_si128(at.cast()));
+                let w0 = _mm512_cvtepi32_ps(_mm512_and_si512(q, _mm512_set1_epi32(15)));
+                let w1 = _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(q));
+                return transmute::<[__m512; 2], [[f32; LANES]; 2]>([w0, w1]);
+            } else if AVX2 {
+                let q0 = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast()));
+                let q1 = _mm256_cvtepu8_epi32(_mm_loadl_epi64(at.add(8).cast()));
+                let w0 = _mm256_cvtepi32_ps(_mm256_and_si256(q0, _mm256_set1_epi32(15)));
+                let w1 = _mm256_cvtepi32_ps(_mm256_and_si256(q1, _mm256_set1_epi32(15)));
+                let w2 = _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(q0));
+                let w3 = _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(q1));
+                return transmute::<[__m256; 4], [[f32; LANES]; 2]>([w0, w1, w2, w3]);
+            }
+            let mut w = [[0.0; LANES]; 2];
+            for l in 0..LANES {
+                w[0][l] = f32::from(*at.add(l) & 15);
+            }
+            for l in 0..LANES {
+                w[1][l] = f32::from(*at.add(l) >> 4);
+            }
+            w
         }
-        for l in 0..LANES {
-            w[1][l] = (u32::from(q[l]) >> 4) as f32;
-        }
-        w
     }
 }
 
 /// A half number, which must be finite: by integers, for not every machine that runs this converts halves, and small
 /// ones would be slow as float32's own subnormal numbers.
 #[inline(always)]
-fn half(bits: u16) -> f32 {
+pub(super) fn half(bits: u16) -> f32 {
     let wide = i32::from(bits as i16) as u32;
     let magnitude = wide & 0x7FFF;
     let normal = f32::from_bits((magnitude << 13) + (112 << 23));
@@ -137,50 +183,66 @@ vector! {
     /// `h[i] = W[first + i] z`. `scales` is room for those of four rows.
     fn row(z: &[f32], w: Packed<'_>, first: usize, scales: &mut [f32], h: &mut [f32]) {
         match w.format {
-            Format::F16 => rows::<FMA, Halves>(z, w, first, scales, h),
-            Format::Q8 => rows::<FMA, Bytes>(z, w, first, scales, h),
-            Format::Q4 => rows::<FMA, Nibbles>(z, w, first, scales, h),
+            Format::F16 => rows::<FMA, AVX2, WIDE, Halves>(z, w, first, scales, h),
+            Format::Q8 => rows::<FMA, AVX2, WIDE, Bytes>(z, w, first, scales, h),
+            Format::Q4 => rows::<FMA, AVX2, WIDE, Nibbles>(z, w, first, scales, h),
         }
     }
 }
 
 #[inline(always)]
-fn rows<const F: bool, B: Blocks>(z: &[f32], w: Packed<'_>, first: usize, scales: &mut [f32], h: &mut [f32]) {
+fn rows<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
+    z: &[f32],
+    w: Packed<'_>,
+    first: usize,
+    scales: &mut [f32],
+    h: &mut [f32],
+) {
     let (bytes, blocks) = w.strides::<B>(first + h.len());
     assert!(z.len() == w.width && scales.len() >= 4 * blocks, "a row or the room for scales is short");
     let mut e = 0;
     while e < h.len() {
-        let many = (h.len() - e).min(4);
+        // Four rows at a time; the last four again where fewer are left.
+        let many = h.len().min(4);
+        let at = e.min(h.len() - many);
         if B::SCALED {
-            let from = &w.scales[(first + e) * blocks..][..many * blocks];
+            let from = &w.scales[(first + at) * blocks..][..many * blocks];
             for line in (0..from.len()).step_by(BLOCK) {
                 prefetch(from.as_ptr(), 4 * blocks + line);
             }
-            for (to, &bits) in scales.iter_mut().zip(from) {
-                *to = half(bits);
+            let scales = &mut scales[..from.len()];
+            for b in 0..from.len() {
+                scales[b] = half(from[b]);
             }
         }
-        // SAFETY: `strides` checked the rows, the assertion z and the scales.
+        // SAFETY: `strides` checked the rows, the assertion z and the scales; four rows fit into h where there are.
         unsafe {
-            let at = w.quants.as_ptr().add((first + e) * bytes);
+            let quants = w.quants.as_ptr().add((first + at) * bytes);
             if many == 4 {
-                h[e..e + 4].copy_from_slice(&dots::<F, B, 4>(z, at, scales.as_ptr()));
+                let four = dots::<F, AVX2, WIDE, B, 4>(z, quants, scales.as_ptr());
+                *h.as_mut_ptr().add(at).cast::<[f32; 4]>() = four;
             } else {
                 for r in 0..many {
-                    [h[e + r]] = dots::<F, B, 1>(z, at.add(r * bytes), scales.as_ptr().add(r * blocks));
+                    let scales = scales.as_ptr().add(r * blocks);
+                    [h[r]] = dots::<F, AVX2, WIDE, B, 1>(z, quants.add(r * bytes), scales);
                 }
             }
         }
-        e += many;
+        e += 4;
     }
 }
 
 /// Dots of x with R packed rows, one after the other, and their blocks' scales.
 ///
 /// # Safety
-/// R rows as long as x must lie at `quants`, and the scales of their blocks at `scales`.
+/// R rows as long as x must lie at `quants`, and the scales of their blocks at `scales`; the constants are those of
+/// [`vector!`](vector).
 #[inline(always)]
-unsafe fn dots<const F: bool, B: Blocks, const R: usize>(x: &[f32], quants: *const u8, scales: *const f32) -> [f32; R] {
+unsafe fn dots<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks, const R: usize>(
+    x: &[f32],
+    quants: *const u8,
+    scales: *const f32,
+) -> [f32; R] {
     let blocks = x.len() / BLOCK;
     let row = x.len() * B::BYTES / BLOCK;
     let mut lanes = [[0.0; LANES]; R];
@@ -202,7 +264,7 @@ unsafe fn dots<const F: bool, B: Blocks, const R: usize>(x: &[f32], quants: *con
                 prefetch(quants, R * (row + b * B::BYTES) + 64 * line);
             }
             for r in 0..R {
-                let [w0, w1] = B::stored(quants.add(r * row + b * B::BYTES));
+                let [w0, w1] = B::stored::<AVX2, WIDE>(quants.add(r * row + b * B::BYTES));
                 let mut sums = if B::SCALED { start } else { lanes[r] };
                 for l in 0..LANES {
                     sums[l] = madd::<F>(x0[l], w0[l], sums[l]);
@@ -235,101 +297,88 @@ unsafe fn dots<const F: bool, B: Blocks, const R: usize>(x: &[f32], quants: *con
 }
 
 vector! {
-    /// `y[i] = sum over e of h[e] W[e, first + i]`; suppressed neurons are skipped with their rows. `first` starts a
-    /// block. `factors` is room for one number for each block of y and four rows.
-    fn combine(h: &[f32], w: Packed<'_>, first: usize, factors: &mut [f32], y: &mut [f32]) {
-        match w.format {
-            Format::F16 => sweep::<FMA, Halves>(h, w, first, factors, y),
-            Format::Q8 => sweep::<FMA, Bytes>(h, w, first, factors, y),
-            Format::Q4 => sweep::<FMA, Nibbles>(h, w, first, factors, y),
-        }
-    }
-}
-
-#[inline(always)]
-fn sweep<const F: bool, B: Blocks>(h: &[f32], w: Packed<'_>, first: usize, factors: &mut [f32], y: &mut [f32]) {
-    let (bytes, blocks) = w.strides::<B>(h.len());
-    let (whole, offset) = (y.len() / BLOCK, first / BLOCK);
-    assert!(first.is_multiple_of(BLOCK) && first + y.len() <= w.width, "columns outside the matrix");
-    assert!(factors.len() >= 4 * whole, "the room for factors is short");
-    y.fill(0.0);
-    let mut awake = h.iter().enumerate().filter(|(_, h)| **h != 0.0).map(|(e, h)| (e, *h));
-    // Four rows a sweep, and the next four on their way from memory meanwhile. A missing row counts as nothing.
-    let mut next = take(&mut awake);
-    while let Some(four) = next {
-        next = take(&mut awake);
-        let ahead = next.unwrap_or(four);
-        for r in 0..4 {
-            let factors = &mut factors[r * whole..][..whole];
-            if B::SCALED {
-                let scales = &w.scales[four[r].0 * blocks + offset..][..whole];
-                for line in (0..whole).step_by(BLOCK) {
-                    prefetch(w.scales.as_ptr(), ahead[r].0 * blocks + offset + line);
-                }
-                for (factor, &bits) in factors.iter_mut().zip(scales) {
-                    *factor = four[r].1 * half(bits);
-                }
-            } else {
-                factors.fill(four[r].1);
-            }
-        }
-        for b in 0..whole {
-            // SAFETY: block b of y; `strides` and the assertions cover the rows' blocks and their factors.
-            unsafe {
-                let at = y.as_mut_ptr().add(b * BLOCK).cast::<[[f32; LANES]; 2]>();
-                let [mut y0, mut y1] = *at;
-                for r in 0..4 {
-                    if (b * B::BYTES).is_multiple_of(64) {
-                        prefetch(w.quants.as_ptr(), ahead[r].0 * bytes + (offset + b) * B::BYTES);
-                    }
-                    let factor = *factors.as_ptr().add(r * whole + b);
-                    let [w0, w1] = B::stored(w.quants.as_ptr().add(four[r].0 * bytes + (offset + b) * B::BYTES));
-                    for l in 0..LANES {
-                        y0[l] = madd::<F>(factor, w0[l] - B::BIAS, y0[l]);
-                    }
-                    for l in 0..LANES {
-                        y1[l] = madd::<F>(factor, w1[l] - B::BIAS, y1[l]);
-                    }
-                }
-                *at = [y0, y1];
-            }
-        }
-        // Only half precision has rows that are no whole blocks.
-        for i in whole * BLOCK..y.len() {
-            for (row, h) in four {
-                let at = row * bytes + 2 * (first + i);
-                let bits = u16::from_le_bytes([w.quants[at], w.quants[at + 1]]);
-                y[i] = madd::<F>(h, half(bits), y[i]);
-            }
-        }
-    }
-}
-
-vector! {
     /// The matrix as floats.
     fn unpack(w: Packed<'_>, to: &mut [f32]) {
         match w.format {
-            Format::F16 => {
-                for (to, bits) in to.iter_mut().zip(w.quants.chunks_exact(2)) {
-                    *to = half(u16::from_le_bytes([bits[0], bits[1]]));
-                }
-            }
-            Format::Q8 => scaled::<Bytes>(w, to),
-            Format::Q4 => scaled::<Nibbles>(w, to),
+            Format::F16 => floats::<AVX2, WIDE, Halves>(w, to),
+            Format::Q8 => floats::<AVX2, WIDE, Bytes>(w, to),
+            Format::Q4 => floats::<AVX2, WIDE, Nibbles>(w, to),
         }
     }
 }
 
 #[inline(always)]
-fn scaled<B: Blocks>(w: Packed<'_>, to: &mut [f32]) {
-    for ((to, q), &bits) in to.chunks_exact_mut(BLOCK).zip(w.quants.chunks_exact(B::BYTES)).zip(w.scales) {
-        // SAFETY: q has the bytes of one block.
-        let stored = unsafe { B::stored(q.as_ptr()) };
-        let scale = half(bits);
-        for (to, stored) in to.chunks_exact_mut(LANES).zip(&stored) {
+fn floats<const AVX2: bool, const WIDE: bool, B: Blocks>(w: Packed<'_>, to: &mut [f32]) {
+    let blocks = to.len() / BLOCK;
+    assert!(blocks * B::BYTES <= w.quants.len() && (!B::SCALED || blocks <= w.scales.len()), "the matrix is short");
+    for b in 0..blocks {
+        let scale = if B::SCALED { half(w.scales[b]) } else { 1.0 };
+        // SAFETY: the assertion covers the block, `to` has room for it.
+        unsafe {
+            let [mut w0, mut w1] = B::stored::<AVX2, WIDE>(w.quants.as_ptr().add(b * B::BYTES));
             for l in 0..LANES {
-                to[l] = scale * (stored[l] - B::BIAS);
+                w0[l] = scale * (w0[l] - B::BIAS);
+            }
+            for l in 0..LANES {
+                w1[l] = scale * (w1[l] - B::BIAS);
+            }
+            *to.as_mut_ptr().add(b * BLOCK).cast::<[[f32; LANES]; 2]>() = [w0, w1];
+        }
+    }
+    // Only half precision has matrices that are no whole blocks.
+    for i in blocks * BLOCK..to.len() {
+        to[i] = half(u16::from_le_bytes([w.quants[2 * i], w.quants[2 * i + 1]]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lichen_shaders::cases::Random;
+    use lichen_shaders::packed::{decode, encode};
+
+    /// A block by each of the ways that this machine has, not only the one that it would pick.
+    fn ways<B: Blocks>(at: *const u8) -> Vec<[[f32; LANES]; 2]> {
+        // SAFETY: the callers pass a block; the instructions are asked for.
+        unsafe {
+            #[allow(unused_mut, reason = "other machines have but one way")]
+            let mut ways = vec![B::stored::<false, false>(at)];
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+                    ways.push(B::stored::<true, false>(at));
+                }
+                if is_x86_feature_detected!("avx512f") {
+                    ways.push(B::stored::<true, true>(at));
+                }
+            }
+            ways
+        }
+    }
+
+    fn check<B: Blocks>(format: Format) {
+        let mut random = Random::new(7);
+        // Down to where half precision has only subnormal numbers and zero.
+        for magnitude in [1.0, 300.0, 1e-3, 1e-5, 3e-7, 0.0] {
+            let weights: Vec<f32> = (0..4 * BLOCK).map(|_| (magnitude * random.normal()) as f32).collect();
+            let words = encode(format, &weights);
+            let mut want = vec![0.0f32; weights.len()];
+            decode(format, weights.len(), &words, 0, &mut want);
+            let w = Packed::new(format, 4, BLOCK, &words);
+            for (b, want) in want.chunks(BLOCK).enumerate() {
+                let scale = if B::SCALED { half(w.scales[b]) } else { 1.0 };
+                for way in ways::<B>(w.quants[b * B::BYTES..][..B::BYTES].as_ptr()) {
+                    let got: Vec<f32> = way.as_flattened().iter().map(|x| scale * (x - B::BIAS)).collect();
+                    assert_eq!(got, want, "{format:?}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn every_way_to_read_a_block_gives_its_weights() {
+        check::<Halves>(Format::F16);
+        check::<Bytes>(Format::Q8);
+        check::<Nibbles>(Format::Q4);
     }
 }

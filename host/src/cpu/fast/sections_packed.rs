@@ -1,10 +1,11 @@
 //! `section_up_packed` and `section_down_packed`: the walks of [`super::sections`] over packed weights.
 //!
-//! For few rows weights are unpacked in registers; for many rows a section is unpacked to floats once and the tiles do
-//! the rest.
+//! For few rows weights are unpacked in registers where they are multiplied, a block of 32 at a time, and the block's
+//! scale multiplies the block's sum; for many rows a section is unpacked to floats once and the tiles do the rest.
 
-use super::packed::{Packed, combine, row, unpack};
-use super::sections::{self, Shape, Weights, run_down, run_up, square};
+use super::lanes::{LANES, madd, prefetch, vector};
+use super::packed::{Blocks, Bytes, Halves, Nibbles, Packed, half, row, unpack};
+use super::sections::{self, Shape, Weights, run_down, run_up, square, take};
 use super::share::Scratch;
 use crate::pool::Pool;
 use lichen_shaders::packed::{BLOCK, Format};
@@ -58,5 +59,93 @@ impl Weights for Chunks<'_> {
         let mut floats = Scratch::new(self.s.neurons * self.s.width);
         unpack(self.matrix(section, down), &mut floats);
         then(&floats);
+    }
+}
+
+vector! {
+    /// `y[i] = sum over e of h[e] W[e, first + i]`; suppressed neurons are skipped with their rows. `first` starts a
+    /// block. `factors` is room for one number for each block of y and four rows.
+    fn combine(h: &[f32], w: Packed<'_>, first: usize, factors: &mut [f32], y: &mut [f32]) {
+        match w.format {
+            Format::F16 => sweep::<FMA, AVX2, WIDE, Halves>(h, w, first, factors, y),
+            Format::Q8 => sweep::<FMA, AVX2, WIDE, Bytes>(h, w, first, factors, y),
+            Format::Q4 => sweep::<FMA, AVX2, WIDE, Nibbles>(h, w, first, factors, y),
+        }
+    }
+}
+
+#[inline(always)]
+fn sweep<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
+    h: &[f32],
+    w: Packed<'_>,
+    first: usize,
+    factors: &mut [f32],
+    y: &mut [f32],
+) {
+    let (bytes, blocks) = w.strides::<B>(h.len());
+    let (whole, offset) = (y.len() / BLOCK, first / BLOCK);
+    assert!(first.is_multiple_of(BLOCK) && first + y.len() <= w.width, "columns outside the matrix");
+    assert!(factors.len() >= 4 * whole, "the room for factors is short");
+    y.fill(0.0);
+    let mut awake = h.iter().enumerate().filter(|(_, h)| **h != 0.0).map(|(e, h)| (e, *h));
+    // Four rows a sweep, and the next four on their way from memory meanwhile. A missing row counts as nothing.
+    let mut next = take(&mut awake);
+    while let Some(four) = next {
+        next = take(&mut awake);
+        let ahead = next.unwrap_or(four);
+        for r in 0..4 {
+            let factors = &mut factors[r * whole..][..whole];
+            if B::SCALED {
+                let scales = &w.scales[four[r].0 * blocks + offset..][..whole];
+                for line in (0..whole).step_by(BLOCK) {
+                    prefetch(w.scales.as_ptr(), ahead[r].0 * blocks + offset + line);
+                }
+                for b in 0..whole {
+                    factors[b] = four[r].1 * half(scales[b]);
+                }
+            } else {
+                factors.fill(four[r].1);
+            }
+        }
+        for b in 0..whole {
+            // SAFETY: block b of y; `strides` and the assertions cover the rows' blocks and their factors.
+            unsafe {
+                let at = y.as_mut_ptr().add(b * BLOCK).cast::<[[f32; LANES]; 2]>();
+                let [mut y0, mut y1] = *at;
+                let factors = factors.as_ptr().add(b);
+                if B::BIAS != 0.0 {
+                    let all = *factors + *factors.add(whole) + *factors.add(2 * whole) + *factors.add(3 * whole);
+                    for l in 0..LANES {
+                        y0[l] = madd::<F>(all, -B::BIAS, y0[l]);
+                    }
+                    for l in 0..LANES {
+                        y1[l] = madd::<F>(all, -B::BIAS, y1[l]);
+                    }
+                }
+                for r in 0..4 {
+                    if (b * B::BYTES).is_multiple_of(64) {
+                        prefetch(w.quants.as_ptr(), ahead[r].0 * bytes + (offset + b) * B::BYTES);
+                    }
+                    let factor = *factors.add(r * whole);
+                    let [w0, w1] =
+                        B::stored::<AVX2, WIDE>(w.quants.as_ptr().add(four[r].0 * bytes + (offset + b) * B::BYTES));
+                    for l in 0..LANES {
+                        y0[l] = madd::<F>(factor, w0[l], y0[l]);
+                    }
+                    for l in 0..LANES {
+                        y1[l] = madd::<F>(factor, w1[l], y1[l]);
+                    }
+                }
+                *at = [y0, y1];
+            }
+        }
+        // Only half precision has rows that are no whole blocks.
+        for i in whole * BLOCK..y.len() {
+            for (row, h) in four {
+                let at = row * bytes + 2 * (first + i);
+                let bits = u16::from_le_bytes([w.quants[at], w.quants[at + 1]]);
+                y[i] = madd::<F>(h, half(bits), y[i]);
+            }
+        }
     }
 }
