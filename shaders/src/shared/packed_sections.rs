@@ -128,7 +128,8 @@ pub(crate) fn windows(c: &mut Cases<Params>, fill: fn(Draft<'_>) -> Draft<'_>) {
         let ids = [3, 2, 4, crate::NONE, 5, 6, 7, 0, 4, 3, u32::MAX - 1, 5];
         fill(add(c, "part", format, part, 0, [2, 1, 0, 0], |_, i| ids[i]));
         for neurons in [1, 3, 5, 63, 65] {
-            let p = Params { rows: 6, picks: 2, neurons, ..small };
+            // Rows enough that not every feature of one neuron is suppressed.
+            let p = Params { rows: 7, picks: 2, neurons, ..small };
             fill(add(c, &format!("e{neurons}"), format, p, 64, [2; 4], any(8)));
         }
         // Half precision packs rows that are no whole blocks.
