@@ -10,6 +10,19 @@ use serde_json::{Value, json};
 /// Weights are float32 on every device, however they are stored.
 const RESIDENT_BYTES: u64 = 4;
 
+/// Bytes of weights in a device's memory.
+pub(crate) struct Resident {
+    /// What one token reads at most: of a suppressed neuron only the up half is read.
+    pub(crate) active: u64,
+    /// All of them.
+    pub(crate) total: u64,
+}
+
+/// The bytes of a model's weights on a device: the one place that knows how they lie there.
+pub(crate) fn resident(config: &Config, _storage: Storage) -> Resident {
+    Resident { active: RESIDENT_BYTES * config.active_params(), total: RESIDENT_BYTES * config.total_params() }
+}
+
 pub(crate) fn inspect(args: &InspectArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
     let file = load::bytes(path)?;
@@ -33,15 +46,11 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
     }
 }
 
-fn storage(header: &Header) -> &'static str {
+pub(crate) fn storage(header: &Header) -> &'static str {
     match header.storage {
         Storage::F32 => "f32",
         Storage::F16 => "f16",
     }
-}
-
-fn active_bytes(config: &Config) -> u64 {
-    RESIDENT_BYTES * config.active_params()
 }
 
 fn as_json(file: Option<String>, header: &Header, verified: Option<bool>) -> Value {
@@ -50,7 +59,7 @@ fn as_json(file: Option<String>, header: &Header, verified: Option<bool>) -> Val
         "file": file, "id": header.id, "parent": header.parent, "about": header.about, "bytes": header.file_len(),
         "storage": storage(header), "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
         "total_params": c.total_params(), "active_params": c.active_params(),
-        "active_section_share": c.active_section_share(), "active_bytes_per_token": active_bytes(c),
+        "active_section_share": c.active_section_share(), "active_bytes_per_token": resident(c, header.storage).active,
         "sections": c.layers * c.sections, "section_bytes": RESIDENT_BYTES as usize * c.stride(),
         "hashes_ok": verified,
     })
@@ -81,7 +90,7 @@ fn as_text(name: &str, header: &Header, verified: Option<bool>) -> String {
                 100.0 * c.active_section_share()
             ),
         ),
-        ("reads", format!("{} a token", bytes(active_bytes(c)))),
+        ("reads", format!("{} a token", bytes(resident(c, header.storage).active))),
         ("vocabulary", format!("{} tokens", c.vocab)),
     ];
     if verified == Some(true) {
