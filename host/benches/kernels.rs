@@ -19,8 +19,11 @@ const PICKS: usize = 11;
 const ALWAYS: usize = 1;
 const NEURONS: usize = 128;
 const ROUTE: usize = 32;
-/// Routes that runs take by turns, so that sections come from memory as they do in a model.
+/// Layers and routes of each that runs take by turns, so that sections come from memory as they do in a model.
+const LAYERS: usize = 4;
 const ROUTES: usize = 16;
+/// Values that are drawn; longer buffers repeat them.
+const DRAWN: usize = 1 << 16;
 
 fn main() {
     divan::main();
@@ -39,7 +42,8 @@ impl Bench {
     }
     fn reals(&mut self, len: usize, scale: f32) -> View {
         let buffer = Buffer::new("reals", Kind::Real, Role::State, len);
-        let values: Vec<f32> = (0..len).map(|_| scale * (self.random.uniform() as f32 - 0.5)).collect();
+        let drawn: Vec<f32> = (0..len.min(DRAWN)).map(|_| scale * (self.random.uniform() as f32 - 0.5)).collect();
+        let values: Vec<f32> = drawn.iter().copied().cycle().take(len).collect();
         self.device.write(&buffer.view(), &values).expect("is written");
         buffer.view()
     }
@@ -94,14 +98,15 @@ fn matmul_head(bencher: Bencher, threads: usize) {
 fn sections(bencher: Bencher, threads: usize, up: bool) {
     let mut b = Bench::new(threads);
     let (slots, stride) = (ALWAYS + PICKS, 2 * NEURONS * WIDTH);
-    let arena = b.reals((ALWAYS + SECTIONS) * stride, 1.0);
+    let arenas: Vec<View> = (0..LAYERS).map(|_| b.reals((ALWAYS + SECTIONS) * stride, 1.0)).collect();
     let (z, out) = (b.reals(WIDTH, 1.0), b.reals(slots * WIDTH, 1.0));
     // What the up half leaves: half of the features are suppressed.
     let features: Vec<f32> = (0..slots * NEURONS).map(|_| (b.random.normal() as f32).max(0.0).powi(2)).collect();
     let h = b.reals(features.len(), 1.0);
     b.device.write(&h, &features).expect("is written");
     let none: [View; 3] = std::array::from_fn(|_| b.reals(1, 1.0));
-    for _ in 0..ROUTES {
+    for route in 0..LAYERS * ROUTES {
+        let arena = &arenas[route % LAYERS];
         let mut ids: Vec<u32> = (0..ALWAYS as u32).collect();
         while ids.len() < slots {
             let id = (ALWAYS + b.random.below(SECTIONS)) as u32;
@@ -134,7 +139,8 @@ fn sections(bencher: Bencher, threads: usize, up: bool) {
             false => b.add(section_down::call(params), &ends(&h, &out)),
         }
     }
-    b.run(bencher, 4 * slots * NEURONS * WIDTH);
+    let rows = if up { features.len() } else { features.iter().filter(|&&h| h > 0.0).count() };
+    b.run(bencher, 4 * rows * WIDTH);
 }
 
 /// Up halves of a token's sections.
