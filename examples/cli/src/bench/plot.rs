@@ -35,10 +35,6 @@ fn series(rows: &[Value]) -> Vec<Series> {
     all
 }
 
-fn devices(all: &[Series]) -> String {
-    all.iter().map(|s| s.device.as_str()).collect::<Vec<_>>().join("; ")
-}
-
 /// An SVG of the rows of a report: speed from zero, weights on a logarithmic axis.
 pub(super) fn draw(title: &str, machine: &str, rows: &[Value]) -> Done<String> {
     let mut svg = String::new();
@@ -54,7 +50,7 @@ fn paint(svg: &mut String, title: &str, machine: &str, all: &[Series]) -> Result
     ticks.sort_by(f64::total_cmp);
     ticks.dedup();
 
-    let mut about = format!("{machine}; {}", devices(all));
+    let mut about = machine.to_string();
     if all.iter().any(|s| s.points.len() > 1) {
         about.push_str("; dashed: the speed of the smallest");
     }
@@ -63,9 +59,16 @@ fn paint(svg: &mut String, title: &str, machine: &str, all: &[Series]) -> Result
     root.fill(&WHITE)?;
     root.draw(&Text::new(title.to_string(), (24, 20), font(24, &INK)))?;
     root.draw(&Text::new(about, (24, 50), font(17, &FAINT)))?;
+    // Names stand above the lines, where no line can cross them.
+    let mut left = 24;
+    for (series, color) in all.iter().zip(COLORS.iter().cycle()) {
+        root.draw(&Circle::new((left + 4, 82), 4, color.filled()))?;
+        root.draw(&Text::new(series.device.clone(), (left + 16, 75), font(16, &INK)))?;
+        left += 48 + 8 * series.device.chars().count() as i32;
+    }
 
     let mut chart = ChartBuilder::on(&root)
-        .margin_top(88)
+        .margin_top(108)
         .margin_right(40)
         .margin_bottom(16)
         .margin_left(16)
@@ -91,20 +94,12 @@ fn paint(svg: &mut String, title: &str, machine: &str, all: &[Series]) -> Result
             let level = [(low / 1.15, y), (high * 1.15, y)];
             chart.draw_series(DashedLineSeries::new(level, 5, 5, color.mix(0.45).stroke_width(1)))?;
         }
-        let line = chart.draw_series(LineSeries::new(series.points.iter().copied(), color.stroke_width(2)))?;
-        if all.len() > 1 {
-            let key = move |(x, y)| PathElement::new([(x, y), (x + 20, y)], color.stroke_width(2));
-            line.label(series.device.clone()).legend(key);
-        }
+        chart.draw_series(LineSeries::new(series.points.iter().copied(), color.stroke_width(2)))?;
         for &(x, y) in &series.points {
             let label = Text::new(digits(y), (0, -10), font(16, &INK).pos(above));
             let dot = Circle::new((0, 0), 4, color.filled());
             chart.draw_series([EmptyElement::at((x, y)) + dot + label])?;
         }
-    }
-    if all.len() > 1 {
-        let labels = &mut chart.configure_series_labels();
-        labels.position(SeriesLabelPosition::LowerLeft).label_font(font(16, &INK)).draw()?;
     }
     root.present()?;
     Ok(())
@@ -125,9 +120,17 @@ mod tests {
             row("gpu", 360_000_000, 490.0),
         ];
         let svg = draw("a title", "a machine", &rows).expect("draws");
-        for says in
-            ["<svg", "a title", "a machine; cpu; gpu", "all weights", "tokens per second", "36.0M", "1800", "490"]
-        {
+        for says in [
+            "<svg",
+            "a title",
+            "a machine; dashed",
+            ">\ngpu\n",
+            "all weights",
+            "tokens per second",
+            "36.0M",
+            "1800",
+            "490",
+        ] {
             assert!(svg.contains(says), "{says} is missing");
         }
     }
