@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Usage: bash tests/run.sh [rust] [gpu] [browser] [cross]      no part named: all of them, in this order
 #
-#   rust     format, lints, every test without a GPU, documentation, the libraries without the feature `gpu`
+#   rust     format, lints, every test without a GPU, benchmarks once each, documentation, the libraries without the
+#            feature `gpu`
 #   gpu      every kernel and every GPU test on Mesa's and SwiftShader's software adapters
 #   browser  every kernel in headless Chromium, through the selftest compiled to wasm
 #   cross    Windows and macOS checked; under emulation the libraries' tests for 64-bit Arm, and the CPU's fast forms
@@ -89,6 +90,8 @@ part_rust() {
   # A driver that is not there: this part must pass on a machine without any GPU, and says so.
   export VK_DRIVER_FILES=/nonexistent VK_ICD_FILENAMES=/nonexistent REQUIRE_GPU=0
   step cargo test --quiet --workspace --locked
+  # Benchmarks run each of theirs once.
+  step cargo test --quiet -p lichen-host --no-default-features --bench kernels --locked
   RUSTDOCFLAGS='-D warnings' step cargo doc --quiet --workspace --no-deps --locked
   if cargo deny --version >/dev/null 2>&1; then
     step cargo deny --offline check bans licenses sources

@@ -18,6 +18,9 @@ pub(crate) struct Cli {
     pub(crate) global: GlobalArgs,
 }
 
+/// The sizes of the family.
+const SIZES: [&str; 5] = ["nano", "small", "bench160", "3b", "10b"];
+
 const AFTER_HELP: &str = "Exit status: 0 fine, 1 what was asked for failed, 2 wrong usage, 130 ended by Ctrl-C.
 Answers and JSON go to standard output, everything else to standard error. NO_COLOR and RUST_LOG are respected.";
 
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Measure a model on held-out data
     Eval(EvalArgs),
+    /// Measure how fast models are on this machine, and what they cost
+    Bench(BenchArgs),
     /// Show what is in a model file
     Inspect(InspectArgs),
     /// List the devices that a model can run on
@@ -213,6 +218,75 @@ pub(crate) struct EvalArgs {
     pub(crate) model: ModelArgs,
 }
 
+/// How `bench` writes its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table with units for people
+    Markdown,
+    /// One line a result, names with units in the first one
+    Csv,
+    /// One object: machine, results
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Random weights (--size) live in memory only: what needs a file, a run's memory and its time to the \
+first token, is n/a for them. Joules are those of the processor and its memory (RAPL, often for root alone) or of a \
+discharging battery. What decoding reads counts all weights of the woken sections, although suppressed neurons are \
+read by half. Close other programs first."
+)]
+pub(crate) struct BenchArgs {
+    /// Model files [default: the built-in model]
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<PathBuf>,
+    /// Model file, as elsewhere; may be given several times
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Vec<PathBuf>,
+    /// A size of the family with random weights, held as f16 or otherwise (small:q8); may be given several times
+    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
+    pub(crate) size: Vec<String>,
+    /// Device, as elsewhere; may be given several times [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Vec<String>,
+    /// CPU threads [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Tokens that one repeat decodes [default: 128]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tokens: Option<u32>,
+    /// Repeats after a warm-up; of pairs, rounds [default: 9, of pairs 21]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) repeats: Option<u32>,
+    /// How figures are written
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "markdown")]
+    pub(crate) format: Format,
+    /// Print one JSON object: --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    /// Write the figures to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Measure decoding alone
+    #[arg(long)]
+    pub(crate) decode_only: bool,
+    /// Compare two models (files, sizes or built-in) by turns: the time of a token of B over that of A
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["models", "model", "size"])]
+    pub(crate) paired: Vec<String>,
+    /// Compare another lichen with this one by turns, on the same models: its time of a token over ours
+    #[arg(long, value_name = "OTHER", conflicts_with = "paired")]
+    pub(crate) paired_binary: Option<PathBuf>,
+    /// Draw decoding speed against all weights: a size (--size, else small) with up to ten times its sections, by turns
+    #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["models", "model", "paired", "paired_binary"])]
+    pub(crate) plot: Option<PathBuf>,
+    /// A few tokens, for a first look
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Overwrite existing files
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
     /// Model file [default: the built-in model]
@@ -250,7 +324,7 @@ pub(crate) struct SelftestArgs {
 #[derive(Args, Debug)]
 pub(crate) struct NewArgs {
     /// A size of the family
-    #[arg(long, value_name = "SIZE", value_parser = ["nano", "small", "bench160", "3b", "10b"], required_unless_present = "config")]
+    #[arg(long, value_name = "SIZE", value_parser = SIZES, required_unless_present = "config")]
     pub(crate) size: Option<String>,
     /// Recipe (as for `train`) with the model's sizes
     #[arg(long, value_name = "FILE", conflicts_with = "size")]

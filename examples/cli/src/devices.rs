@@ -1,7 +1,7 @@
 //! `lichen devices`: what a model can run on here.
 
 use crate::failure::Done;
-use crate::output::{bytes, print, print_json};
+use crate::output::{print, print_json};
 use lichen::{Choice, Device};
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn adapters() -> Vec<Found> {
     let found = |r: &lichen_host::AdapterReport| {
         let driver = if r.driver.is_empty() { String::new() } else { format!(", {}", r.driver) };
         let software = if r.software { ", computes on the CPU: taken only when asked for" } else { "" };
-        let limit = bytes(r.max_binding_bytes);
+        let limit = crate::output::bytes(r.max_binding_bytes);
         Found {
             index: r.index,
             best: best == Some(r.index),

@@ -1,10 +1,11 @@
 //! The `lichen` command: a language model that runs, and learns, on this machine alone.
 //!
-//! One file a command. Answers and JSON go to standard output, everything else to standard error. Errors are one
+//! One file a command, a folder for `bench`. Answers and JSON go to standard output, everything else to standard error. Errors are one
 //! line that says what was wrong, where, and what to do.
 
 mod answer;
 mod args;
+mod bench;
 mod chat;
 mod devices;
 mod eval;
@@ -77,6 +78,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Train(args)) => train::train(&args),
         Some(Command::Eval(args)) => eval::eval(&args),
+        Some(Command::Bench(args)) => bench::bench(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Devices(args)) => devices::devices(args.json),
         Some(Command::Selftest(args)) => selftest::selftest(&args),

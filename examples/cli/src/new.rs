@@ -17,10 +17,7 @@ pub(crate) fn new(args: &NewArgs) -> Done {
     let config = recipe.untrained()?;
     files::check_writable(&args.out)?;
     files::may_overwrite(&args.out, args.yes)?;
-    let tokenizer = match Tokenizer::bytes() {
-        bytes if bytes.vocab() == config.vocab => bytes,
-        _ => placeholder(config.vocab)?,
-    };
+    let tokenizer = tokenizer(config.vocab)?;
     let header = files::write(&args.out, |out| {
         lichen::write_random(&config, tokenizer, args.seed, train::storage(args.storage), out)
             .map_err(Failure::with(format!("cannot write {}", args.out.display())))
@@ -28,6 +25,14 @@ pub(crate) fn new(args: &NewArgs) -> Done {
     let (total, active) = (short(config.total_params()), short(config.active_params()));
     note(&format!("{}: {total} weights, {active} active, {}", args.out.display(), bytes(header.file_len())));
     Ok(())
+}
+
+/// A tokenizer for random weights: bytes where they are the whole vocabulary, else a placeholder.
+pub(crate) fn tokenizer(vocab: usize) -> Done<Tokenizer> {
+    match Tokenizer::bytes() {
+        bytes if bytes.vocab() == vocab => Ok(bytes),
+        _ => placeholder(vocab),
+    }
 }
 
 /// A vocabulary of any size that was learned from nothing: bytes, then pairs of them. It reads and writes all

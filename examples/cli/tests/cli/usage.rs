@@ -5,11 +5,23 @@ use crate::{lichen, model};
 #[test]
 fn help_names_every_command_and_flag_with_words() {
     let help = lichen(&["--help"]).ok().out;
-    for word in ["chat", "run", "train", "eval", "inspect", "devices", "selftest", "new", "--temp", "-m", "Exit status"]
-    {
+    for word in [
+        "chat",
+        "run",
+        "train",
+        "eval",
+        "bench",
+        "inspect",
+        "devices",
+        "selftest",
+        "new",
+        "--temp",
+        "-m",
+        "Exit status",
+    ] {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }
-    for name in ["chat", "run", "train", "eval", "inspect", "devices", "selftest", "new", "completions"] {
+    for name in ["chat", "run", "train", "eval", "bench", "inspect", "devices", "selftest", "new", "completions"] {
         let help = lichen(&[name, "--help"]).ok().out;
         let described = |line: &&str| line.trim_start().starts_with("--") && !line.contains("  ");
         assert!(help.contains("Usage: lichen"), "{help}");
