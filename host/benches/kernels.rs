@@ -175,10 +175,12 @@ fn scan_steps(bencher: Bencher, steps: usize) {
 fn router_token(bencher: Bencher, sections: usize) {
     let mut b = Bench::new(1);
     let (p, r, bias) = (b.reals(ROUTE, 1.0), b.reals(sections * ROUTE, 1.0), b.reals(sections, 0.1));
-    let (scores, ids) = (b.reals(sections, 1.0), b.ids(&[0; ALWAYS + PICKS]));
-    let (sections, width) = (sections as u32, ROUTE as u32);
-    let params = router::Params { rows: 1, sections, width, picks: PICKS as u32, always: ALWAYS as u32 };
+    let (a, scores, ids) = (b.reals(sections, 1.0), b.reals(sections, 1.0), b.ids(&[0; ALWAYS + PICKS]));
+    let (sections, inputs) = (sections as u32, ROUTE as u32);
     let bytes = 4 * r.len;
-    b.add(router::call(params), &[p, r, bias, scores, ids]);
+    let product = matmul::Params { rows: 1, inputs, outputs: sections, groups: 1, x_stride: inputs, x_offset: 0 };
+    b.add(matmul::call(product), &[p, r, a.clone()]);
+    let params = router::Params { rows: 1, sections, picks: PICKS as u32, always: ALWAYS as u32 };
+    b.add(router::call(params), &[a, bias, scores, ids]);
     b.run(bencher, bytes);
 }

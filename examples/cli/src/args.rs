@@ -19,7 +19,7 @@ pub(crate) struct Cli {
 }
 
 /// The sizes of the family.
-const SIZES: [&str; 5] = ["nano", "small", "bench160", "3b", "10b"];
+pub(crate) const SIZES: [&str; 5] = ["nano", "small", "bench160", "3b", "10b"];
 
 const AFTER_HELP: &str = "Exit status: 0 fine, 1 what was asked for failed, 2 wrong usage, 130 ended by Ctrl-C.
 Answers and JSON go to standard output, everything else to standard error. NO_COLOR and RUST_LOG are respected.";

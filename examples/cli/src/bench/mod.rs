@@ -5,7 +5,7 @@ mod measure;
 mod plot;
 mod report;
 
-use crate::args::{BenchArgs, DeviceArgs, Format};
+use crate::args::{BenchArgs, DeviceArgs, Format, SIZES};
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, faint, note, print, warn};
 use crate::{files, load, new};
@@ -209,7 +209,8 @@ fn sources(args: &BenchArgs) -> Done<Vec<Source>> {
 /// A size of the family, and how its weights are held: `small` (as f16), `small:q8`.
 fn named(word: &str) -> Done<(Config, Storage)> {
     let (size, storage) = word.split_once(':').unwrap_or((word, Storage::F16.name()));
-    let config = Config::named(size).ok_or_else(|| Failure::Usage(format!("there is no size {size}")))?;
+    let config = Config::named(size)
+        .ok_or_else(|| Failure::Usage(format!("there is no size {size}; sizes are {}", SIZES.join(", "))))?;
     let storage = Storage::ALL.iter().find(|(_, name)| *name == storage);
     let (storage, _) = storage.ok_or_else(|| Failure::Usage(format!("{word}: weights are f32, f16, q8 or q4")))?;
     Ok((config, *storage))
