@@ -5,6 +5,7 @@
 //! them byte by byte.
 
 use super::lanes::{LANES, madd, prefetch, sum, vector};
+use super::product::{NARROW, sums};
 use lichen_shaders::bytemuck::cast_slice;
 use lichen_shaders::packed::{BLOCK, Format};
 #[cfg(target_arch = "x86_64")]
@@ -201,6 +202,22 @@ fn rows<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
     let (bytes, blocks) = w.strides::<B>(first + h.len());
     assert!(z.len() == w.width && scales.len() >= 4 * blocks, "a row or the room for scales is short");
     let mut e = 0;
+    // Narrow rows' lanes are added up sixteen rows at a time.
+    if B::SCALED && w.width <= NARROW {
+        while e + LANES <= h.len() {
+            // SAFETY: `strides` checked the rows, the assertion z; sixteen rows fit into h.
+            unsafe {
+                let quants = w.quants.as_ptr().add((first + e) * bytes);
+                let mut lanes = [[0.0; LANES]; LANES];
+                for r in 0..LANES {
+                    lanes[r] =
+                        products::<F, AVX2, WIDE, B>(z, quants.add(r * bytes), &w.scales[(first + e + r) * blocks..]);
+                }
+                *h.as_mut_ptr().add(e).cast::<[f32; LANES]>() = sums(lanes);
+            }
+            e += LANES;
+        }
+    }
     while e < h.len() {
         // Four rows at a time; the last four again where fewer are left.
         let many = h.len().min(4);
@@ -230,6 +247,39 @@ fn rows<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
         }
         e += 4;
     }
+}
+
+/// Products of x with a packed row, not added up yet.
+///
+/// # Safety
+/// A row as long as x, whole blocks, must lie at `quants`; the constants are those of [`vector!`](vector).
+#[inline(always)]
+unsafe fn products<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
+    x: &[f32],
+    quants: *const u8,
+    scales: &[u16],
+) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    for b in 0..x.len() / BLOCK {
+        let scale = half(scales[b]);
+        // SAFETY: a block of x, and by the caller's promise of the row.
+        unsafe {
+            let x0: [f32; LANES] = *x.as_ptr().add(b * BLOCK).cast();
+            let x1: [f32; LANES] = *x.as_ptr().add(b * BLOCK + LANES).cast();
+            let [w0, w1] = B::stored::<AVX2, WIDE>(quants.add(b * B::BYTES));
+            let mut block = [0.0; LANES];
+            for l in 0..LANES {
+                block[l] = x0[l] * (w0[l] - B::BIAS);
+            }
+            for l in 0..LANES {
+                block[l] = madd::<F>(x1[l], w1[l] - B::BIAS, block[l]);
+            }
+            for l in 0..LANES {
+                lanes[l] = madd::<F>(scale, block[l], lanes[l]);
+            }
+        }
+    }
+    lanes
 }
 
 /// Dots of x with R packed rows, one after the other, and their blocks' scales.

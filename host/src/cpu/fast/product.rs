@@ -157,30 +157,35 @@ vector! {
 }
 
 /// Longest rows for which adding up the lanes costs more than the products.
-const NARROW: usize = 64;
+pub(super) const NARROW: usize = 64;
 
 /// Dots of x with as many rows as there are lanes; their length is a multiple of that.
 #[inline(always)]
 fn dots_narrow<const F: bool>(x: &[f32], rows: &[f32]) -> [f32; LANES] {
     let k = x.len();
     assert!(k.is_multiple_of(LANES) && rows.len() >= LANES * k, "rows are short");
-    // The lanes of sixteen rows are added up together: each step adds halves of groups of lanes and packs two
-    // vectors into one.
     let mut lanes = [[0.0; LANES]; LANES];
     for v in 0..LANES {
-        let mut sums = [0.0; LANES];
+        let mut products = [0.0; LANES];
         for i in (0..k).step_by(LANES) {
             // SAFETY: `i + LANES <= k`, and the assertion covers the rows.
             unsafe {
                 let x: [f32; LANES] = *x.as_ptr().add(i).cast();
                 let w: [f32; LANES] = *rows.as_ptr().add(v * k + i).cast();
                 for l in 0..LANES {
-                    sums[l] = madd::<F>(x[l], w[l], sums[l]);
+                    products[l] = madd::<F>(x[l], w[l], products[l]);
                 }
             }
         }
-        lanes[v] = sums;
+        lanes[v] = products;
     }
+    sums(lanes)
+}
+
+/// Sums of the lanes of as many vectors as there are lanes, together: each step adds halves of groups of lanes and packs
+/// two vectors into one.
+#[inline(always)]
+pub(super) fn sums(mut lanes: [[f32; LANES]; LANES]) -> [f32; LANES] {
     for i in 0..8 {
         lanes[i] = pack::<8>(lanes[2 * i], lanes[2 * i + 1]);
     }
