@@ -48,8 +48,6 @@ pub struct TrainOptions {
     pub clip: f32,
     /// Step of the router's bias towards even load.
     pub bias_rate: f32,
-    /// Share of input tokens replaced by a random one, against overfitting small data.
-    pub token_noise: f32,
     /// Seed of the data order.
     pub seed: u64,
 }
@@ -69,7 +67,6 @@ impl Default for TrainOptions {
             beta2: 0.98,
             clip: 1.0,
             bias_rate: 1e-3,
-            token_noise: 0.0,
             seed: 1,
         }
     }
@@ -88,7 +85,6 @@ impl TrainOptions {
             ((0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2), "betas must be from 0 to below 1"),
             (self.clip > 0.0, "clip must be positive"),
             ((0.0..1.0).contains(&self.bias_rate), "bias_rate must be from 0 to below 1"),
-            ((0.0..1.0).contains(&self.token_noise), "token_noise must be from 0 to below 1"),
         ];
         match rules.iter().find(|(ok, _)| !ok) {
             Some((_, rule)) => Err(Error::Train((*rule).into())),
@@ -219,7 +215,7 @@ impl Trainer {
 
     /// One update on windows drawn at random from a stream of text.
     pub fn step(&mut self, data: &Dataset) -> Result<Progress, Error> {
-        let (context, noise, vocab) = (self.options.context, f64::from(self.options.token_noise), self.config.vocab);
+        let context = self.options.context;
         let tokens = data.tokens();
         if tokens.len() < context + 1 {
             return Err(Error::Train(format!(
@@ -232,11 +228,6 @@ impl Trainer {
             let at = random.below(tokens.len() - context);
             sequence.ids.copy_from_slice(&tokens[at..at + context]);
             sequence.targets.copy_from_slice(&tokens[at + 1..=at + context]);
-            for id in sequence.ids.iter_mut().filter(|_| noise > 0.0) {
-                if random.uniform() < noise {
-                    *id = random.below(vocab) as u32;
-                }
-            }
         })
     }
 

@@ -133,3 +133,32 @@ fn bad_recipes_are_named() {
         lichen(&["train", "--config", &path, "--data", &path, "--out", &out]).fails(1, &[says]);
     }
 }
+
+#[test]
+fn fewer_bits_run_and_say_what_they_cost() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let id = lichen(&["inspect", &model(), "--json"]).json()["id"].clone();
+    let (mut bytes, mut change) = (u64::MAX, -1.0);
+    for storage in ["f32", "q8", "q4"] {
+        let out = at(storage);
+        let json = lichen(&["quantize", &model(), "--to", storage, "--out", &out, "--json"]).json();
+        assert_eq!((&json["storage"], &json["parent"]), (&storage.into(), &id), "{json}");
+        // Each is smaller than the one before and further from the start.
+        let (now, far) = (json["bytes"].as_u64().expect("bytes"), json["relative_change"].as_f64().expect("a share"));
+        assert!(now < bytes && far > change && far < 0.15, "{json}");
+        (bytes, change) = (now, far);
+        assert_eq!(fs::metadata(&out).expect("was written").len(), now);
+        let about = lichen(&["inspect", &out, "--verify", "--json"]).json();
+        assert_eq!(
+            (&about["storage"], &about["id"], &about["hashes_ok"]),
+            (&storage.into(), &json["id"], &true.into())
+        );
+        run(&out).ok();
+    }
+    lichen(&["quantize", &at("q4"), "--to", "q4", "--out", &at("again")]).fails(2, &["q4 already"]);
+    lichen(&["quantize", &model(), "--to", "q4", "--out", &at("q4")]).fails(1, &["exists", "--yes"]);
+    lichen(&["quantize", &model(), "--to", "q5", "--out", &at("q5")]).fails(2, &["q5", "q8"]);
+    lichen(&["quantize", &at("nothing"), "--to", "q4", "--out", &at("x")]).fails(1, &["nothing"]);
+    assert!(!folder.path().join("x").exists());
+}
