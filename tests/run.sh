@@ -17,45 +17,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly SKIPPED=77
 readonly PLAYWRIGHT=1.65.1
-target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
-readonly target
-readonly tools=$target/tools
-export CARGO_TARGET_DIR=$target CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-auto}
 # Debug information of tests doubles what is written and read; backtraces keep their function names.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
+source tests/helpers.sh
 mkdir -p "$tools/runtime"
 chmod 700 "$tools/runtime"
-
-say() { printf '\n== %s\n' "$*"; }
-step() {
-  say "$*"
-  "$@"
-}
 
 # A part that cannot run: skipped, unless it is required ($1: 1 or 0).
 missing() {
   echo "missing: $2"
   if [[ $1 == 1 ]]; then exit 1; else exit "$SKIPPED"; fi
-}
-
-# Installs Debian packages; says so when it cannot.
-packages() {
-  if ! command -v apt-get >/dev/null; then echo "cannot install $*: no apt-get here"; return 1; fi
-  local as=()
-  if [[ $EUID -ne 0 ]]; then
-    if ! sudo -n true 2>/dev/null; then echo "cannot install $*: not root"; return 1; fi
-    as=(sudo -n)
-  fi
-  say "apt-get install $*"
-  # Only the first call fetches the package lists.
-  if [[ ! -e $tools/apt-updated ]]; then "${as[@]}" apt-get -qq update && touch "$tools/apt-updated"; fi
-  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$@" >/dev/null ||
-    { echo "cannot install $*"; return 1; }
-}
-
-rust_target() {
-  rustup target list --installed 2>/dev/null | grep -qx "$1" || rustup target add "$1" ||
-    { echo "cannot install the Rust target $1"; return 1; }
 }
 
 rust_component() {
@@ -164,11 +135,7 @@ part_cross() {
   step cargo check --quiet --workspace --exclude lichen-tests --exclude lichen-web --target x86_64-pc-windows-msvc --locked
   step cargo check --quiet --workspace --exclude lichen-tests --exclude lichen-web --target aarch64-apple-darwin --locked
 
-  command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64-static >/dev/null ||
-    packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static ||
-    missing 0 "a compiler and an emulator for 64-bit Arm"
-  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-  export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+  arm_tools || missing 0 "a compiler and an emulator for 64-bit Arm"
   step cargo test --quiet --lib -p lichen-shaders -p lichen-host -p lichen --no-default-features \
     --target aarch64-unknown-linux-gnu --locked
 
