@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Tokens of a prompt that run at once.
-const CHUNK: usize = 64;
+const CHUNK: usize = 256;
 /// Recordings of shorter chunks that are kept.
 const KEPT: usize = 6;
 
