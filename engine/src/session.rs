@@ -53,7 +53,7 @@ struct Stale {
 }
 
 impl Session {
-    /// An empty stream.
+    /// An empty stream. On a GPU this compiles what the model needs, so that no token waits for it.
     pub fn new(model: Arc<Model>) -> Result<Self, Error> {
         let config = model.config();
         let state = StateBuffers::declare(config, 1);
@@ -64,7 +64,7 @@ impl Session {
         let draw = generate::Draw::new(config, &state, &one, model.device().is_cpu())?;
         let last = one.routes.clone();
         let stale = Mutex::new(None);
-        Ok(Self {
+        let mut session = Self {
             model,
             state,
             one,
@@ -75,7 +75,23 @@ impl Session {
             last,
             last_row: 0,
             stale,
-        })
+        };
+        session.prepare()?;
+        Ok(session)
+    }
+
+    /// Makes a GPU compile before the first token what the session will run. A whole chunk and one token take every
+    /// form that kernels have for the lengths between. The CPU compiles nothing, and its memory can wait.
+    fn prepare(&mut self) -> Result<(), Error> {
+        if self.device().is_cpu() {
+            return Ok(());
+        }
+        let chunk = self.build_chunk(CHUNK)?;
+        for recording in [&self.one.recording, &chunk.recording].into_iter().chain(self.draw.recordings()) {
+            self.device().prepare(recording)?;
+        }
+        self.chunks.push((CHUNK, chunk));
+        Ok(())
     }
 
     /// The model.

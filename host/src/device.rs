@@ -57,16 +57,27 @@ impl Device {
     /// one, says what a person should know about the choice: that and why the CPU was taken instead of a GPU, or
     /// that the GPU is a software adapter.
     pub async fn open(choice: &Choice, threads: usize) -> Result<(Self, Option<String>), HostError> {
+        Self::open_with(choice, threads, |_| None).await
+    }
+    /// The same with compiled pipelines of an earlier [`Device::pipeline_cache`]: `kept` gives the bytes under a
+    /// key, or nothing. Bytes that are of no use are passed over.
+    pub async fn open_with(
+        choice: &Choice,
+        threads: usize,
+        kept: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<(Self, Option<String>), HostError> {
         let cpu = || Device::Cpu(Cpu::new(threads));
         if *choice == Choice::Cpu {
             return Ok((cpu(), None));
         }
         #[cfg(feature = "gpu")]
-        let opened = Gpu::open(choice).await.map(|gpu| {
+        let opened = Gpu::open_with(choice, kept).await.map(|gpu| {
             let note =
                 gpu.report().software.then(|| format!("{} is a software adapter: it computes on the CPU", gpu.name()));
             (Device::Gpu(gpu), note)
         });
+        #[cfg(not(feature = "gpu"))]
+        drop(kept);
         #[cfg(not(feature = "gpu"))]
         let opened =
             Err(HostError::NoAdapter { wanted: choice.to_string(), found: "this build has no GPU support".into() });
@@ -112,6 +123,24 @@ impl Device {
             Device::Gpu(gpu) => gpu.read(view, bytes).await?,
         }
         Ok(out)
+    }
+    /// Does now what the first [`Device::run`] of the recording would do first: memory, and on a GPU its pipelines,
+    /// which may take seconds. Weights must have been written.
+    pub fn prepare(&self, recording: &Recording) -> Result<(), HostError> {
+        match self {
+            Device::Cpu(cpu) => cpu.prepare(recording),
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.prepare(recording),
+        }
+    }
+    /// The pipelines compiled so far, for [`Device::open_with`] in a later process: a key that names the adapter,
+    /// and bytes. `None` on the CPU and where the adapter does not give them out.
+    pub fn pipeline_cache(&self) -> Option<(String, Vec<u8>)> {
+        match self {
+            Device::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => gpu.pipeline_cache(),
+        }
     }
     /// Runs the recording `times` times in order. On a GPU this submits and returns; errors of the run
     /// surface at the next [`Device::read`].

@@ -79,6 +79,10 @@ impl Draw {
         let burst = if cpu { 1 } else { BURST };
         Ok(Self { settings, history, out, copy, sample, sample_and_feed, save, back, burst })
     }
+
+    pub(super) fn recordings(&self) -> [&Recording; 4] {
+        [&self.sample, &self.sample_and_feed, &self.save, &self.back]
+    }
 }
 
 impl Session {

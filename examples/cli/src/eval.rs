@@ -3,7 +3,7 @@
 use crate::args::{EvalArgs, Suite};
 use crate::failure::{Done, Failure};
 use crate::output::{note, print, print_json, short};
-use crate::{devices, interrupt, load, readers};
+use crate::{cache, devices, interrupt, load, readers};
 use lichen::Model;
 use lichen::data::Dataset;
 use lichen::eval::token_losses;
@@ -53,6 +53,7 @@ fn lm(args: &EvalArgs) -> Done {
     if shows {
         eprint!("\r    \r");
     }
+    cache::keep(model.device());
     let tokens = data.tokens().len() - count;
     let all = ratio(passages.iter().copied());
     if !all.is_finite() {

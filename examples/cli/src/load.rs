@@ -2,7 +2,8 @@
 
 use crate::args::{DeviceArgs, ModelArgs};
 use crate::failure::{Done, Failure};
-use crate::{files, output};
+use crate::{cache, files, output};
+use lichen::session::Session;
 use lichen::{Checkpoint, Choice, Device, Header, Model};
 use std::ops::Deref;
 use std::path::Path;
@@ -56,7 +57,7 @@ pub(crate) fn checkpoint(path: Option<&Path>) -> Done<Checkpoint> {
 /// Opens the device of the flags, and says what a person should know about it.
 pub(crate) fn device(args: &DeviceArgs) -> Done<Arc<Device>> {
     let choice = Choice::from(args.device.as_str());
-    let opened = pollster::block_on(Device::open(&choice, args.threads.map_or(0, usize::from)));
+    let opened = pollster::block_on(Device::open_with(&choice, args.threads.map_or(0, usize::from), cache::kept));
     let (device, note) = opened.map_err(|e| Failure::Failed(format!("{e}; see 'lichen devices'")))?;
     if let Some(note) = note {
         output::warn(&note);
@@ -79,4 +80,11 @@ pub(crate) fn model(args: &ModelArgs) -> Done<Arc<Model>> {
     let device = device(&args.device)?;
     let model = Model::load(&bytes, device).map_err(Failure::with(format!("cannot use {}", name(path))))?;
     Ok(Arc::new(model))
+}
+
+/// An empty stream of a model. What a GPU compiled for it is kept for the next run.
+pub(crate) fn session(model: &Arc<Model>) -> Done<Session> {
+    let session = Session::new(model.clone())?;
+    cache::keep(model.device());
+    Ok(session)
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod args;
 mod bench;
+mod cache;
 mod chat;
 mod devices;
 mod eval;

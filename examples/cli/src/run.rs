@@ -4,7 +4,6 @@ use crate::answer::{self, Answer};
 use crate::args::RunArgs;
 use crate::failure::{Done, Failure};
 use crate::{devices, files, interrupt, load, output};
-use lichen::session::Session;
 use serde_json::json;
 use std::path::Path;
 
@@ -31,7 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         false => (tokenizer.user_turn(&text), &["<end>", "<user>"]),
     };
     let sampler = answer::sampler(&args.sample, 0.0, tokenizer, ends)?;
-    let mut session = Session::new(model.clone())?;
+    let mut session = load::session(&model)?;
     interrupt::listen();
     answer::read(&mut session, &prompt)?;
     let route = if args.json { pollster::block_on(session.routes())? } else { Vec::new() };

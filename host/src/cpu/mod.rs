@@ -105,7 +105,7 @@ impl Cpu {
 
     pub(crate) fn run(&self, recording: &Recording, times: usize) -> Result<(), HostError> {
         let mut inner = self.lock();
-        let ops = self.prepare(&mut inner, recording)?;
+        let ops = self.prepared(&mut inner, recording)?;
         let inner = &mut *inner;
         for op in (0..times).flat_map(|_| ops.iter()) {
             // SAFETY: the lock is held, so nobody else touches the blocks.
@@ -125,7 +125,11 @@ impl Cpu {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, inner: &mut Inner, recording: &Recording) -> Result<Arc<Vec<Prepared>>, HostError> {
+    pub(crate) fn prepare(&self, recording: &Recording) -> Result<(), HostError> {
+        self.prepared(&mut self.lock(), recording).map(drop)
+    }
+
+    fn prepared(&self, inner: &mut Inner, recording: &Recording) -> Result<Arc<Vec<Prepared>>, HostError> {
         if let Some((_, ops)) = inner.prepared.get(&recording.id()) {
             return Ok(ops.clone());
         }

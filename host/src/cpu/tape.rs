@@ -83,7 +83,7 @@ impl Cpu {
     /// Runs the recording once and keeps what it overwrites.
     pub fn run_taped(&self, recording: &Recording) -> Result<Tape, HostError> {
         let mut inner = self.lock();
-        let ops = self.prepare(&mut inner, recording)?;
+        let ops = self.prepared(&mut inner, recording)?;
         let mut tape = Tape { old: Vec::with_capacity(ops.len()) };
         for op in ops.iter() {
             // SAFETY: the lock is held.
@@ -109,7 +109,7 @@ impl Cpu {
         gradients: &mut Gradients,
     ) -> Result<(), HostError> {
         let mut inner = self.lock();
-        let ops = self.prepare(&mut inner, recording)?;
+        let ops = self.prepared(&mut inner, recording)?;
         for (buffer, seed) in seeds {
             let mut g = gradients.take(buffer);
             if g.len() != seed.len() {

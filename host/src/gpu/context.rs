@@ -2,6 +2,7 @@
 //! whatever thread; they are kept here and surface at the next call.
 
 use super::adapters::AdapterReport;
+use super::cache::PipelineCache;
 use crate::error::HostError;
 use crate::recording::{MAX_BINDING_BYTES, MAX_WORKGROUPS};
 use std::collections::VecDeque;
@@ -21,12 +22,19 @@ pub(super) struct Context {
     pub(super) report: AdapterReport,
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
+    /// Where the adapter has one.
+    pub(super) cache: Option<PipelineCache>,
     faults: Arc<Faults>,
 }
 
 impl Context {
-    /// Opens an adapter with WebGPU's default limits, and the sizes of bindings and buffers that it offers.
-    pub(super) async fn open(report: AdapterReport, adapter: &wgpu::Adapter) -> Result<Self, HostError> {
+    /// Opens an adapter with WebGPU's default limits, and the sizes of bindings and buffers that it offers. Where it
+    /// can give its compiled pipelines out, `kept` is asked for those of earlier times by their key.
+    pub(super) async fn open(
+        report: AdapterReport,
+        adapter: &wgpu::Adapter,
+        kept: &impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<Self, HostError> {
         let name = format!("{} ({})", report.name, report.backend);
         let offered = adapter.limits();
         // Small GPUs miss defaults that only drawing needs: ask for no more than there is.
@@ -46,8 +54,10 @@ impl Context {
                 message: format!("{what}: it has {has}, {needed} are needed"),
             });
         }
+        let key = PipelineCache::key(adapter);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("lichen"),
+            required_features: key.as_ref().map_or(wgpu::Features::empty(), |_| wgpu::Features::PIPELINE_CACHE),
             required_limits: limits,
             // Blocks in small steps: the memory may be the machine's only one.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -60,7 +70,12 @@ impl Context {
         device.on_uncaptured_error(Arc::new(move |error| heard.note(&error)));
         let heard = faults.clone();
         device.set_device_lost_callback(move |reason, message| heard.lose(format!("{message} ({reason:?})")));
-        Ok(Self { report, device, queue, faults })
+        let mut context = Self { report, device, queue, cache: None, faults };
+        if let Some(key) = key {
+            let kept = kept(&key);
+            context.cache = PipelineCache::open(&context, key, kept.as_deref());
+        }
+        Ok(context)
     }
 
     pub(super) fn name(&self) -> String {

@@ -1,9 +1,11 @@
 //! A GPU through wgpu: Vulkan, Metal, DX12, or WebGPU in a browser.
 //!
 //! Calls take `&self` and return at once, except `Device::read`, which waits for the work before it. Errors that
-//! the driver reports late surface at the next call. Nothing here needs an optional feature of the adapter.
+//! the driver reports late surface at the next call. Nothing here needs an optional feature of the adapter; the one
+//! that is used where it is there keeps compiled pipelines for later processes.
 
 mod adapters;
+mod cache;
 mod context;
 mod memory;
 mod pipelines;
@@ -18,6 +20,7 @@ use crate::buffer::View;
 use crate::device::Choice;
 use crate::error::HostError;
 use crate::recording::Recording;
+use cache::PipelineCache;
 use context::{Context, Flow};
 use futures_intrusive::channel::shared::oneshot_channel;
 use lichen_shaders::kernel::Traits;
@@ -48,9 +51,16 @@ struct Inner {
 impl Gpu {
     /// Opens the best adapter that the choice allows. [`Choice::Auto`] takes no software adapter.
     pub async fn open(choice: &Choice) -> Result<Self, HostError> {
+        Self::open_with(choice, |_| None).await
+    }
+
+    /// The same with compiled pipelines of an earlier [`Gpu::pipeline_cache`]: `kept` gives the bytes under a key,
+    /// which is only known once there is an adapter. It is not asked where the adapter has no use for them; bytes
+    /// that are damaged, or of another driver or version, are passed over.
+    pub async fn open_with(choice: &Choice, kept: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, HostError> {
         let mut failure = None;
         for (report, adapter) in adapters::candidates(choice).await? {
-            match Context::open(report, &adapter).await {
+            match Context::open(report, &adapter, &kept).await {
                 Ok(context) => return Ok(Self { context: Box::new(context), inner: Mutex::default() }),
                 Err(error) => {
                     log::warn!("{error}");
@@ -76,6 +86,11 @@ impl Gpu {
     /// Limits that the device was opened with.
     pub fn limits(&self) -> wgpu::Limits {
         self.context.device.limits()
+    }
+    /// The pipelines compiled so far, for [`Gpu::open_with`] in a later process: a key that names the adapter, and
+    /// bytes. `None` where the adapter does not give them out, or was lost.
+    pub fn pipeline_cache(&self) -> Option<(String, Vec<u8>)> {
+        self.context.cache.as_ref().and_then(PipelineCache::contents)
     }
     /// Loses the device on purpose, as a driver reset would: every later call returns [`HostError::DeviceLost`].
     pub fn lose(&self) {
@@ -139,12 +154,18 @@ impl Gpu {
     pub(crate) fn run(&self, recording: &Recording, times: usize) -> Result<(), HostError> {
         let inner = &mut *self.lock();
         self.context.check()?;
-        let prepared = self.prepare(inner, recording)?;
+        let prepared = self.prepared(inner, recording)?;
         prepared.submit(&self.context, &mut inner.flow, times);
         self.context.check()
     }
 
-    fn prepare(&self, inner: &mut Inner, recording: &Recording) -> Result<Arc<Prepared>, HostError> {
+    pub(crate) fn prepare(&self, recording: &Recording) -> Result<(), HostError> {
+        let inner = &mut *self.lock();
+        self.context.check()?;
+        self.prepared(inner, recording).map(drop)
+    }
+
+    fn prepared(&self, inner: &mut Inner, recording: &Recording) -> Result<Arc<Prepared>, HostError> {
         if let Some((_, prepared)) = inner.prepared.get(&recording.id()) {
             return Ok(prepared.clone());
         }

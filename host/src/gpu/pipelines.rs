@@ -1,5 +1,6 @@
 //! Pipelines, made when an operation first needs them and kept: compiling a kernel costs milliseconds to seconds.
 
+use super::cache::PipelineCache;
 use super::context::Context;
 use crate::error::HostError;
 use lichen_shaders::kernel::{Access, Kernel};
@@ -51,7 +52,7 @@ impl Pipelines {
             module: &compiled.module,
             entry_point: Some(entry),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: None,
+            cache: context.cache.as_ref().map(PipelineCache::raw),
         });
         // Checked before it is kept, so that a pipeline that failed fails again instead of doing nothing.
         context.check()?;

@@ -151,6 +151,102 @@ fn a_lost_device_says_so_from_then_on() {
     }
 }
 
+/// Runs a recording of one norm, prepared or not, and reads what it wrote.
+fn normed(device: &Device, prepare: bool) -> Vec<f32> {
+    let (x, gain, y) = (real("x", Role::State, 96), real("gain", Role::Weight, 96), real("y", Role::State, 96));
+    let mut recording = Recording::new("normed");
+    recording.push(norm(96), &[x.view(), gain.view(), y.view()]).unwrap();
+    if prepare {
+        assert!(matches!(device.prepare(&recording), Err(HostError::Unwritten { .. })), "the gains are not there yet");
+    }
+    device.write(&gain.view(), &[0.5f32; 96]).unwrap();
+    for _ in 0..if prepare { 2 } else { 0 } {
+        device.prepare(&recording).unwrap();
+    }
+    // Written after the preparation, which must not have fixed what it found.
+    device.write(&x.view(), &(0..96).map(|i| (i as f32).cos()).collect::<Vec<_>>()).unwrap();
+    device.run(&recording, 1).unwrap();
+    block_on(device.read::<f32>(&y.view())).unwrap()
+}
+
+#[test]
+fn prepared_recordings_run_the_same() {
+    let cpu = Device::cpu(1);
+    assert_eq!(normed(&cpu, true), normed(&cpu, false));
+    let Some(device) = gpu() else { return };
+    let Device::Gpu(opened) = &device else { panic!("opened as a GPU") };
+    let (plain, count) = (normed(&device, false), opened.lock().prepared.len());
+    let fresh = gpu().unwrap();
+    assert_eq!(normed(&fresh, true), plain);
+    let Device::Gpu(opened) = &fresh else { panic!("opened as a GPU") };
+    assert_eq!(opened.lock().prepared.len(), count, "preparing and running share what they make");
+    opened.lose();
+    let recording = Recording::new("lost");
+    assert!(matches!(fresh.prepare(&recording), Err(HostError::DeviceLost { .. })));
+    assert!(fresh.pipeline_cache().is_none());
+}
+
+#[test]
+fn a_broken_kernel_is_refused_when_it_is_prepared() {
+    let Some(device) = gpu() else { return };
+    let (x, gain, y) = (real("x", Role::State, 8), real("gain", Role::State, 8), real("y", Role::State, 8));
+    let mut recording = Recording::new("broken");
+    recording.push(Call { kernel: altered("fn main("), ..norm(8) }, &[x.view(), gain.view(), y.view()]).unwrap();
+    assert!(matches!(device.prepare(&recording), Err(HostError::Driver { .. })));
+}
+
+#[test]
+fn pipelines_of_one_device_open_another() {
+    for adapter in block_on(adapters()) {
+        let choice = Choice::Named(adapter.index.to_string());
+        let open = |bytes: Option<Vec<u8>>| {
+            let opened = block_on(Device::open_with(&choice, 1, |key| {
+                assert!(!key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{key}");
+                bytes.clone()
+            }));
+            opened.unwrap().0
+        };
+        let first = open(None);
+        let want = normed(&first, true);
+        let kept = first.pipeline_cache();
+        let Some((key, bytes)) = &kept else {
+            println!("{adapter} does not give out its pipelines");
+            assert_eq!(normed(&open(Some(vec![1; 100])), true), want);
+            continue;
+        };
+        println!("{adapter}: {key}, {} bytes", bytes.len());
+        let second = open(Some(bytes.clone()));
+        assert_eq!(normed(&second, true), want);
+        assert_eq!(second.pipeline_cache().map(|(key, _)| key).as_ref(), Some(key));
+
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 0x40;
+        let garbage = [Vec::new(), vec![0; 7], vec![0xA5; 5000], bytes[..bytes.len() - 1].to_vec(), flipped];
+        for bytes in garbage {
+            let device = open(Some(bytes));
+            assert_eq!(normed(&device, true), want);
+            assert!(device.pipeline_cache().is_some(), "a new cache takes the place of garbage");
+        }
+    }
+}
+
+#[test]
+fn data_of_another_adapter_or_driver_is_no_failure() {
+    let Some(device) = gpu() else { return };
+    let Device::Gpu(first) = &device else { panic!("opened as a GPU") };
+    let Some((key, bytes)) = first.pipeline_cache() else { return println!("the adapter has no pipeline cache") };
+    // wgpu's head: 8 bytes of its name, 8 of version and word size, 8 of adapter, 16 of driver. Sealed anew, so that
+    // wgpu sees it.
+    for at in [0, 9, 20, 30] {
+        let mut data = bytes[32..].to_vec();
+        data[at] ^= 1;
+        let sealed = super::cache::sealed(&key, &data);
+        let device = Device::Gpu(block_on(Gpu::open_with(&Choice::Gpu, |_| Some(sealed.clone()))).unwrap());
+        assert_eq!(normed(&device, true), normed(&device, false));
+        assert!(device.pipeline_cache().is_some());
+    }
+}
+
 #[test]
 fn memory_of_dropped_buffers_is_given_back() {
     let Some(device) = gpu() else { return };

@@ -3,6 +3,7 @@
 use super::machine::{self, Reading, Sensor};
 use crate::args::BenchArgs;
 use crate::failure::{Done, Failure, plain};
+use crate::load;
 use lichen::config::Init;
 use lichen::{Config, Mixer, Model, Random, Sampler, Session};
 use pollster::block_on;
@@ -132,7 +133,7 @@ struct Stream {
 impl Stream {
     /// An empty stream with its first token fed.
     fn new(model: &Arc<Model>) -> Done<Self> {
-        let mut session = Session::new(model.clone())?;
+        let mut session = load::session(model)?;
         block_on(session.prefill(&prompt(model.config(), 1)))?;
         Ok(Self { session, seed: 0 })
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod cache;
 mod files;
 mod training;
 mod usage;
@@ -49,7 +50,14 @@ fn command(args: &[&str]) -> Command {
     command.args(args).env_remove("RUST_LOG").env_remove("NO_COLOR").stdin(Stdio::null());
     // Graphics drivers complain about its absence on our standard error.
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
+    // Tests leave nothing in the caches of whoever runs them.
+    command.env("XDG_CACHE_HOME", caches());
     command
+}
+
+fn caches() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| tempfile::tempdir().expect("a temporary folder")).path()
 }
 
 fn lichen(args: &[&str]) -> Ran {
