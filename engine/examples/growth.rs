@@ -20,7 +20,7 @@ fn session(config: &Config, storage: Storage, device: &Arc<Device>) -> Result<Se
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
-    let size = arguments.first().map_or("bench160", String::as_str);
+    let size = arguments.first().map_or("nano", String::as_str);
     let config = Config { vocab: Tokenizer::bytes().vocab(), ..Config::named(size).ok_or("no such size")? };
     let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
     let wanted = arguments.get(4).map_or("f32", String::as_str);
