@@ -251,7 +251,7 @@ fn little(words: &[u32], out: &mut Vec<u8>) {
 impl Header {
     /// The format of a tensor that lies in the file as packed words.
     fn packed(&self, entry: &Entry) -> Option<Format> {
-        self.storage.packing(&self.config, &entry.spec).filter(|&f| f != Format::F16)
+        self.storage.packing_in_file(&self.config, &entry.spec).filter(|&f| f != Format::F16)
     }
 }
 

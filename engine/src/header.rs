@@ -95,26 +95,36 @@ impl Storage {
         Self::ALL.iter().find(|(s, _)| *s == self).map_or("", |(_, name)| name)
     }
 
-    /// How a tensor lies in a device's memory: packed, or as float32.
+    /// How a tensor lies in the memory of a device that generates: packed, or as float32.
     pub fn packing(self, config: &Config, spec: &TensorSpec) -> Option<Format> {
         let columns = if spec.is_sections() { config.width } else { spec.shape.get(1).copied().unwrap_or(1) };
         // Products in diagonal blocks have no packed form; and only matrices tolerate rounding.
         let blocks = config.mixer == Mixer::Mcsd && spec.name.contains(".mix.");
+        let rows = spec.name.ends_with("route.rows");
         let wanted = match self {
             _ if !spec.decays || blocks => None,
+            // One row a section, all of them read for every token: the only bytes that grow with the model.
+            _ if rows => Some(Format::Q8),
             Storage::F32 => None,
-            // The router decides by small differences: rounded once, in the format with the blocks of its own scale.
-            Storage::F16 if spec.name.ends_with("route.rows") => None,
             Storage::F16 => Some(Format::F16),
             Storage::Q8 => Some(Format::Q8),
             Storage::Q4 => {
-                let small = [".route.rows", ".route.project", ".mix.decay", ".mix.gate"];
+                let small = [".route.project", ".mix.decay", ".mix.gate"];
                 Some(if small.iter().any(|end| spec.name.ends_with(end)) { Format::Q8 } else { Format::Q4 })
             }
         }?;
         // Rows too short for a block: the low-rank projections of small models.
         let fits = |format: Format| columns.is_multiple_of(format.multiple());
-        Some(wanted).filter(|&f| fits(f)).or(Some(Format::F16).filter(|&f| fits(f)))
+        let halves = Some(Format::F16).filter(|_| !(rows && self.floats()));
+        Some(wanted).filter(|&f| fits(f)).or(halves.filter(|&f| fits(f)))
+    }
+
+    /// The same in a file, where floats stay floats: training goes on from there.
+    pub(crate) fn packing_in_file(self, config: &Config, spec: &TensorSpec) -> Option<Format> {
+        self.packing(config, spec).filter(|&format| !self.floats() || format == Format::F16)
+    }
+    fn floats(self) -> bool {
+        matches!(self, Storage::F32 | Storage::F16)
     }
 
     /// Bytes of one section in a device's memory.
@@ -164,7 +174,7 @@ impl Storage {
             let slab = self.slab_bytes(config);
             return (Dtype::U8, vec![shape[0], slab], shape[0] * slab);
         }
-        match self.packing(config, spec) {
+        match self.packing_in_file(config, spec) {
             Some(format @ (Format::Q8 | Format::Q4)) => {
                 let bytes = 4 * format.words(spec.len()) as u64;
                 (Dtype::U8, vec![bytes], bytes)

@@ -51,7 +51,7 @@ impl Model {
             let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
             return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
         }
-        let weights = Weights::declare(&header.config, header.storage, &device);
+        let weights = Weights::declare(&header.config, Some(header.storage), &device);
         for parts in weights.iter() {
             let name = &parts.spec.name;
             match tensor(name)? {
@@ -91,7 +91,7 @@ impl Model {
         &self.header.about
     }
 
-    /// Reads the weights back from the device. Its parent is this model.
+    /// Reads the weights back as the device holds them. Their parent is this model.
     pub async fn checkpoint(&self) -> Result<Checkpoint, Error> {
         let h = &self.header;
         let parent = Some(h.id.clone()).filter(|id| !id.is_empty()).or_else(|| h.parent.clone());

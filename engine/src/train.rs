@@ -10,7 +10,6 @@ use crate::data::Dataset;
 use crate::error::Error;
 use crate::eval::{Loss, token_losses};
 use crate::graph::{self, Graph, Logits, Shape, StateBuffers};
-use crate::header::Storage;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use lichen_host::{AdamW, Buffer, Cpu, Device, Gradients, Moments, Role};
@@ -153,7 +152,7 @@ impl Trainer {
         options.validate()?;
         cpu(&device)?;
         let config = checkpoint.config().clone();
-        let weights = Weights::declare(&config, Storage::F32, &device);
+        let weights = Weights::declare(&config, None, &device);
         for parts in weights.iter() {
             let name = &parts.spec.name;
             let data = checkpoint.tensor(name).ok_or_else(|| Error::Train(format!("the checkpoint has no {name}")))?;

@@ -38,12 +38,13 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Declares the buffers of a config on a device; nothing is allocated yet.
-    pub fn declare(config: &Config, storage: Storage, device: &Device) -> Self {
+    /// Declares the buffers of a config on a device, as its storage packs them or, without one, as the floats that
+    /// training needs; nothing is allocated yet.
+    pub fn declare(config: &Config, storage: Option<Storage>, device: &Device) -> Self {
         let part_len = if device.is_cpu() { CPU_PART } else { GPU_PART };
         let mut weights = Self { config: config.clone(), order: Vec::new(), parts: HashMap::new() };
         for spec in config.tensors() {
-            let format = storage.packing(config, &spec);
+            let format = storage.and_then(|storage| storage.packing(config, &spec));
             let rows = spec.shape.first().copied().unwrap_or(1);
             let row_len = spec.len() / rows.max(1);
             // What a row takes, in words of its part.

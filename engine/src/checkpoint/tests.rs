@@ -116,13 +116,19 @@ fn few_bits_are_what_the_packing_makes_of_the_weights() {
 
 #[test]
 fn a_device_holds_the_words_of_the_file() {
-    for storage in [Storage::Q8, Storage::Q4, Storage::F16] {
+    for (storage, _) in Storage::ALL {
         let mut file = Vec::new();
         Checkpoint::random(&blocky(), Tokenizer::bytes(), 5).write(storage, &mut file).expect("writing");
         let device = std::sync::Arc::new(lichen_host::Device::cpu(1));
         let model = crate::Model::load(&file, device).expect("loading");
         let back = pollster::block_on(model.checkpoint()).expect("reading back");
-        assert_eq!(back.tensors, Checkpoint::parse(&file).expect("reading").tensors, "{storage:?}");
+        let mut want = Checkpoint::parse(&file).expect("reading").tensors;
+        // Files of floats keep the router's rows as floats, devices do not.
+        for spec in blocky().tensors().iter().filter(|t| t.name.ends_with("route.rows")) {
+            let rows = want.get_mut(&spec.name).expect("rows");
+            packed::decode(Format::Q8, rows.len(), &packed::encode(Format::Q8, rows), 0, rows);
+        }
+        assert_eq!(back.tensors, want, "{storage:?}");
     }
 }
 

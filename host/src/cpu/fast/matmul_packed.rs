@@ -10,7 +10,7 @@ use lichen_shaders::packed::{BLOCK, Format};
 /// Rows up to which decoding W again for each of them is cheaper than unpacking it for GEMM.
 const FEW: usize = 4;
 /// Weights that are worth waking a worker for.
-const ENOUGH: usize = 32 << 10;
+const ENOUGH: usize = 16 << 10;
 /// Outputs that are unpacked at once: with usual widths they stay in the second-level cache.
 const PIECE: usize = 128;
 

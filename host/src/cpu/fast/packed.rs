@@ -5,9 +5,10 @@
 //! them byte by byte.
 
 use super::lanes::{LANES, madd, prefetch, sum, vector};
-use super::product::{NARROW, sums};
+use super::product::{NARROW, Sixteen, sums};
 use lichen_shaders::bytemuck::cast_slice;
 use lichen_shaders::packed::{BLOCK, Format};
+use std::marker::PhantomData;
 #[cfg(target_arch = "x86_64")]
 use std::{arch::x86_64::*, mem::transmute};
 
@@ -208,12 +209,8 @@ fn rows<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
             // SAFETY: `strides` checked the rows, the assertion z; sixteen rows fit into h.
             unsafe {
                 let quants = w.quants.as_ptr().add((first + e) * bytes);
-                let mut lanes = [[0.0; LANES]; LANES];
-                for r in 0..LANES {
-                    lanes[r] =
-                        products::<F, AVX2, WIDE, B>(z, quants.add(r * bytes), &w.scales[(first + e + r) * blocks..]);
-                }
-                *h.as_mut_ptr().add(e).cast::<[f32; LANES]>() = sums(lanes);
+                let scales = w.scales.as_ptr().add((first + e) * blocks);
+                *h.as_mut_ptr().add(e).cast::<[f32; LANES]>() = dots_narrow::<F, AVX2, WIDE, B>(z, quants, scales);
             }
             e += LANES;
         }
@@ -249,37 +246,92 @@ fn rows<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
     }
 }
 
-/// Products of x with a packed row, not added up yet.
+/// Dots of x with as many short rows as there are lanes: a block's products are added up for all rows together and
+/// scaled as one vector.
 ///
 /// # Safety
-/// A row as long as x, whole blocks, must lie at `quants`; the constants are those of [`vector!`](vector).
+/// So many rows as long as x, whole blocks, must lie at `quants`, and the scales of their blocks at `scales`; the
+/// constants are those of [`vector!`](vector).
 #[inline(always)]
-unsafe fn products<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
+unsafe fn dots_narrow<const F: bool, const AVX2: bool, const WIDE: bool, B: Blocks>(
     x: &[f32],
     quants: *const u8,
-    scales: &[u16],
+    scales: *const u16,
 ) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
-    for b in 0..x.len() / BLOCK {
-        let scale = half(scales[b]);
-        // SAFETY: a block of x, and by the caller's promise of the row.
+    let blocks = x.len() / BLOCK;
+    let mut dots = [0.0; LANES];
+    for b in 0..blocks {
+        // SAFETY: a block of x, and by the caller's promise of each row.
         unsafe {
-            let x0: [f32; LANES] = *x.as_ptr().add(b * BLOCK).cast();
-            let x1: [f32; LANES] = *x.as_ptr().add(b * BLOCK + LANES).cast();
-            let [w0, w1] = B::stored::<AVX2, WIDE>(quants.add(b * B::BYTES));
-            let mut block = [0.0; LANES];
+            let column = Column::<B> {
+                x: *x.as_ptr().add(b * BLOCK).cast(),
+                quants: quants.add(b * B::BYTES),
+                row: blocks * B::BYTES,
+                _format: PhantomData,
+            };
+            let sums = sums::<F, AVX2, WIDE>(&column);
+            let mut scale = [0.0; LANES];
             for l in 0..LANES {
-                block[l] = x0[l] * (w0[l] - B::BIAS);
+                scale[l] = half(*scales.add(l * blocks + b));
             }
             for l in 0..LANES {
-                block[l] = madd::<F>(x1[l], w1[l] - B::BIAS, block[l]);
-            }
-            for l in 0..LANES {
-                lanes[l] = madd::<F>(scale, block[l], lanes[l]);
+                dots[l] = madd::<F>(scale[l], sums[l], dots[l]);
             }
         }
     }
-    lanes
+    dots
+}
+
+/// One block of each of as many rows as there are lanes, times a block of x.
+struct Column<B> {
+    x: [[f32; LANES]; 2],
+    quants: *const u8,
+    /// Bytes from row to row.
+    row: usize,
+    _format: PhantomData<B>,
+}
+impl<B: Blocks> Sixteen for Column<B> {
+    #[inline(always)]
+    unsafe fn sum<const F: bool>(&self, r: usize) -> f32 {
+        // SAFETY: by the caller's promise.
+        let [w0, w1] = unsafe { B::stored::<false, false>(self.quants.add(r * self.row)) };
+        let mut products = [0.0; LANES];
+        for l in 0..LANES {
+            products[l] = self.x[0][l] * (w0[l] - B::BIAS);
+        }
+        for l in 0..LANES {
+            products[l] = madd::<F>(self.x[1][l], w1[l] - B::BIAS, products[l]);
+        }
+        sum(products)
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx2(&self, r: usize) -> __m256 {
+        // SAFETY: by the caller's promises.
+        unsafe {
+            let x = transmute::<[[f32; LANES]; 2], [__m256; 4]>(self.x);
+            let stored = B::stored::<true, false>(self.quants.add(r * self.row));
+            let w = transmute::<[[f32; LANES]; 2], [__m256; 4]>(stored);
+            let bias = _mm256_set1_ps(B::BIAS);
+            let mut products = _mm256_mul_ps(x[0], _mm256_sub_ps(w[0], bias));
+            for i in 1..4 {
+                products = _mm256_fmadd_ps(x[i], _mm256_sub_ps(w[i], bias), products);
+            }
+            products
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx512(&self, r: usize) -> __m512 {
+        // SAFETY: by the caller's promises.
+        unsafe {
+            let [x0, x1] = transmute::<[[f32; LANES]; 2], [__m512; 2]>(self.x);
+            let stored = B::stored::<true, true>(self.quants.add(r * self.row));
+            let [w0, w1] = transmute::<[[f32; LANES]; 2], [__m512; 2]>(stored);
+            let bias = _mm512_set1_ps(B::BIAS);
+            _mm512_fmadd_ps(x1, _mm512_sub_ps(w1, bias), _mm512_mul_ps(x0, _mm512_sub_ps(w0, bias)))
+        }
+    }
 }
 
 /// Dots of x with R packed rows, one after the other, and their blocks' scales.

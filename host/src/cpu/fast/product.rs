@@ -3,6 +3,8 @@
 use super::lanes::{LANES, axpy, dot, madd, prefetch, sum, vector};
 use super::share::{Scatter, pieces};
 use crate::pool::Pool;
+#[cfg(target_arch = "x86_64")]
+use std::{arch::x86_64::*, mem::transmute};
 
 /// A matrix inside a slice: element (i, j) is `data[start + i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -136,7 +138,7 @@ vector! {
             for r in 0..rows {
                 // SAFETY: each call and each block has columns of its own.
                 let y = unsafe { y.row(r * y_stride + first + block * LANES, LANES) };
-                y.copy_from_slice(&dots_narrow::<FMA>(&x[r * x_stride..][..k], sixteen));
+                y.copy_from_slice(&dots_narrow::<FMA, AVX2, WIDE>(&x[r * x_stride..][..k], sixteen));
             }
         }
         let (first, w) = (first + narrow * LANES, &w[narrow * LANES * k..]);
@@ -159,58 +161,163 @@ vector! {
 /// Longest rows for which adding up the lanes costs more than the products.
 pub(super) const NARROW: usize = 64;
 
+/// As many rows of floats as there are lanes, times x.
+struct Narrow<'a> {
+    x: &'a [f32],
+    rows: &'a [f32],
+}
+impl Sixteen for Narrow<'_> {
+    #[inline(always)]
+    unsafe fn sum<const F: bool>(&self, r: usize) -> f32 {
+        let k = self.x.len();
+        dot::<F>(self.x, &self.rows[r * k..][..k])
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx2(&self, r: usize) -> __m256 {
+        let k = self.x.len();
+        // SAFETY: so many rows of whole vectors are there by the caller's promise.
+        unsafe {
+            let (x, w) = (self.x.as_ptr(), self.rows.as_ptr().add(r * k));
+            let mut products = _mm256_mul_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(w));
+            for i in (8..k).step_by(8) {
+                products = _mm256_fmadd_ps(_mm256_loadu_ps(x.add(i)), _mm256_loadu_ps(w.add(i)), products);
+            }
+            products
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx512(&self, r: usize) -> __m512 {
+        let k = self.x.len();
+        // SAFETY: so many rows of whole vectors are there by the caller's promise.
+        unsafe {
+            let (x, w) = (self.x.as_ptr(), self.rows.as_ptr().add(r * k));
+            let mut products = _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(w));
+            for i in (LANES..k).step_by(LANES) {
+                products = _mm512_fmadd_ps(_mm512_loadu_ps(x.add(i)), _mm512_loadu_ps(w.add(i)), products);
+            }
+            products
+        }
+    }
+}
+
 /// Dots of x with as many rows as there are lanes; their length is a multiple of that.
 #[inline(always)]
-fn dots_narrow<const F: bool>(x: &[f32], rows: &[f32]) -> [f32; LANES] {
-    let k = x.len();
-    assert!(k.is_multiple_of(LANES) && rows.len() >= LANES * k, "rows are short");
-    let mut lanes = [[0.0; LANES]; LANES];
-    for v in 0..LANES {
-        let mut products = [0.0; LANES];
-        for i in (0..k).step_by(LANES) {
-            // SAFETY: `i + LANES <= k`, and the assertion covers the rows.
-            unsafe {
-                let x: [f32; LANES] = *x.as_ptr().add(i).cast();
-                let w: [f32; LANES] = *rows.as_ptr().add(v * k + i).cast();
-                for l in 0..LANES {
-                    products[l] = madd::<F>(x[l], w[l], products[l]);
-                }
-            }
+fn dots_narrow<const F: bool, const AVX2: bool, const WIDE: bool>(x: &[f32], rows: &[f32]) -> [f32; LANES] {
+    assert!(x.len().is_multiple_of(LANES) && rows.len() >= LANES * x.len(), "rows are short");
+    // SAFETY: the assertion covers x and the rows.
+    unsafe { sums::<F, AVX2, WIDE>(&Narrow { x, rows }) }
+}
+
+/// As many rows of products with some x as there are lanes. On x86 vectors are named all the way: left to the
+/// compiler, the sums' shuffles make it build vectors across the rows, element by element.
+pub(super) trait Sixteen {
+    /// Sum of the products of row r, which must be below [`LANES`].
+    ///
+    /// # Safety
+    /// What the rows are made of must lie where they say.
+    unsafe fn sum<const F: bool>(&self, r: usize) -> f32;
+    /// The products of row r, added up to one vector.
+    ///
+    /// # Safety
+    /// As [`Sixteen::sum`], with AVX2.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn avx2(&self, r: usize) -> __m256;
+    /// The products of row r, added up to one vector.
+    ///
+    /// # Safety
+    /// As [`Sixteen::sum`], with AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn avx512(&self, r: usize) -> __m512;
+}
+
+/// Sums of the products of each row, together: where vectors have shuffles, each step adds parts of two vectors.
+///
+/// # Safety
+/// As [`Sixteen::sum`]; the constants are those of [`vector!`](vector).
+#[inline(always)]
+pub(super) unsafe fn sums<const F: bool, const AVX2: bool, const WIDE: bool>(rows: &impl Sixteen) -> [f32; LANES] {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if WIDE {
+            let (a, b) = (eight512(rows, 0), eight512(rows, 8));
+            return transmute::<__m512, [f32; LANES]>(_mm512_add_ps(
+                _mm512_shuffle_f32x4::<0x88>(a, b),
+                _mm512_shuffle_f32x4::<0xDD>(a, b),
+            ));
+        } else if AVX2 {
+            return transmute::<[__m256; 2], [f32; LANES]>([eight256(rows, 0), eight256(rows, 8)]);
         }
-        lanes[v] = products;
+        let mut all = [0.0; LANES];
+        for r in 0..LANES {
+            all[r] = rows.sum::<F>(r);
+        }
+        all
     }
-    sums(lanes)
 }
 
-/// Sums of the lanes of as many vectors as there are lanes, together: each step adds halves of groups of lanes and packs
-/// two vectors into one.
+/// Sums of eight rows: of the first four in lanes of 128 bits 0 and 1, of the others in 2 and 3, two parts of each.
+///
+/// # Safety
+/// As [`sums`], with AVX-512.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn sums(mut lanes: [[f32; LANES]; LANES]) -> [f32; LANES] {
-    for i in 0..8 {
-        lanes[i] = pack::<8>(lanes[2 * i], lanes[2 * i + 1]);
+unsafe fn eight512(rows: &impl Sixteen, r: usize) -> __m512 {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        let (a, b) = (four512(rows, r), four512(rows, r + 4));
+        _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b))
     }
-    for i in 0..4 {
-        lanes[i] = pack::<4>(lanes[2 * i], lanes[2 * i + 1]);
-    }
-    for i in 0..2 {
-        lanes[i] = pack::<2>(lanes[2 * i], lanes[2 * i + 1]);
-    }
-    pack::<1>(lanes[0], lanes[1])
 }
 
-/// Adds the halves, `H` lanes long, of each group of lanes: those of a, then those of b.
+/// Sums of four rows, a part of each in every lane of 128 bits.
+///
+/// # Safety
+/// As [`sums`], with AVX-512.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn pack<const H: usize>(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
-    let (mut low, mut high) = ([0.0; LANES], [0.0; LANES]);
-    for i in 0..LANES / 2 {
-        let from = i / H * 2 * H + i % H;
-        (low[i], high[i]) = (a[from], a[from + H]);
-        (low[i + LANES / 2], high[i + LANES / 2]) = (b[from], b[from + H]);
+unsafe fn four512(rows: &impl Sixteen, r: usize) -> __m512 {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        let (a, b) = (rows.avx512(r), rows.avx512(r + 1));
+        let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (c, d) = (rows.avx512(r + 2), rows.avx512(r + 3));
+        let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        _mm512_add_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xEE>(ab, cd))
     }
-    for l in 0..LANES {
-        low[l] += high[l];
+}
+
+/// Sums of eight rows.
+///
+/// # Safety
+/// As [`sums`], with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn eight256(rows: &impl Sixteen, r: usize) -> __m256 {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        let (a, b) = (four256(rows, r), four256(rows, r + 4));
+        _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
     }
-    low
+}
+
+/// Sums of four rows, a part of each in both lanes of 128 bits.
+///
+/// # Safety
+/// As [`sums`], with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn four256(rows: &impl Sixteen, r: usize) -> __m256 {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        let (a, b) = (rows.avx2(r), rows.avx2(r + 1));
+        let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (c, d) = (rows.avx2(r + 2), rows.avx2(r + 3));
+        let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xEE>(ab, cd))
+    }
 }
 
 /// Dots of x with four rows.

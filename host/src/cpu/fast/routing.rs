@@ -8,6 +8,8 @@ use std::ops::Range;
 
 /// Rows that are worth waking a worker for.
 const ENOUGH: usize = 64;
+/// Scores whose highest ones are kept together.
+const GROUP: usize = 8 * LANES;
 
 pub(super) mod router {
     use super::*;
@@ -20,7 +22,8 @@ pub(super) mod router {
         let parts = cut(a.scores, &cuts, sections).into_iter().zip(cut(a.ids, &cuts, slots));
         let work = cuts.iter().cloned().zip(parts).collect();
         pool.each(work, |(rows, (scores, ids)): (Range<usize>, (&mut [f32], &mut [u32]))| {
-            let (mut left, mut tops) = (Scratch::new(sections), Scratch::new(sections.div_ceil(LANES)));
+            let mut left = Scratch::new(sections);
+            let mut tops = Scratch::new(sections.div_ceil(GROUP) * LANES);
             let products = a.a[rows.start * sections..rows.end * sections].chunks_exact(sections);
             for ((products, scores), ids) in
                 products.zip(scores.chunks_exact_mut(sections)).zip(ids.chunks_exact_mut(slots))
@@ -47,6 +50,21 @@ pub(super) mod router {
     /// Highest of some scores.
     #[inline(always)]
     fn top(scores: &[f32]) -> f32 {
+        let mut tops = columns(scores);
+        // As a tree: a chain through all lanes would take longer than the rest.
+        let mut half = LANES / 2;
+        while half > 0 {
+            for l in 0..half {
+                tops[l] = if tops[l + half] > tops[l] { tops[l + half] } else { tops[l] };
+            }
+            half /= 2;
+        }
+        tops[0]
+    }
+
+    /// Highest of every [`LANES`]th score.
+    #[inline(always)]
+    fn columns(scores: &[f32]) -> [f32; LANES] {
         let mut tops = [f32::NEG_INFINITY; LANES];
         let blocks = scores.chunks_exact(LANES);
         let rest = blocks.remainder();
@@ -58,15 +76,7 @@ pub(super) mod router {
         for (top, &x) in tops.iter_mut().zip(rest) {
             *top = if x > *top { x } else { *top };
         }
-        // As a tree: a chain through all lanes would take longer than the rest.
-        let mut half = LANES / 2;
-        while half > 0 {
-            for l in 0..half {
-                tops[l] = if tops[l + half] > tops[l] { tops[l + half] } else { tops[l] };
-            }
-            half /= 2;
-        }
-        tops[0]
+        tops
     }
 
     /// Place of the first element that is `x`.
@@ -86,25 +96,26 @@ pub(super) mod router {
 
     vector! {
         /// Ids of the highest scores, as many as `picked` has room for, ascending. Ties go to the lower id.
-        /// `left` is scratch as long as the scores, `tops` a fraction of [`LANES`] of that: the highest score of
-        /// each block, so that a pick looks at one block and not at all sections.
+        /// `left` is scratch as long as the scores, `tops` [`LANES`] for each [`GROUP`] of them: the highest scores of
+        /// its columns, so that a pick looks at one group and not at all sections.
         fn pick(scores: &[f32], left: &mut [f32], tops: &mut [f32], picked: &mut [u32]) {
             left.copy_from_slice(scores);
-            for (high, block) in tops.iter_mut().zip(left.chunks(LANES)) {
-                *high = top(block);
+            for (tops, group) in tops.chunks_exact_mut(LANES).zip(left.chunks(GROUP)) {
+                tops.copy_from_slice(&columns(group));
             }
             for n in 0..picked.len() {
                 let highest = top(tops);
                 let at = if highest > f32::NEG_INFINITY {
-                    let block = first(tops, highest).unwrap_or(0) * LANES;
-                    block + first(&left[block..], highest).unwrap_or(0)
+                    let group = first(tops, highest).unwrap_or(0) / LANES * GROUP;
+                    group + first(&left[group..], highest).unwrap_or(0)
                 } else {
                     // Only sections without a score are left: the lowest id that was not taken.
                     (0..left.len()).find(|&s| !picked[..n].contains(&(s as u32))).unwrap_or(0)
                 };
                 left[at] = f32::NEG_INFINITY;
-                let block = at / LANES * LANES;
-                tops[at / LANES] = top(&left[block..left.len().min(block + LANES)]);
+                let (group, many) = (at / GROUP, left.len());
+                let renewed = columns(&left[group * GROUP..many.min((group + 1) * GROUP)]);
+                tops[group * LANES..][..LANES].copy_from_slice(&renewed);
                 picked[n] = at as u32;
             }
             picked.sort_unstable();
