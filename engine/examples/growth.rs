@@ -1,80 +1,57 @@
 //! What growing costs: a model with S and the same with ten times S sections, generating by turns on the CPU.
 //!
 //! `cargo run --release -p lichen --no-default-features --example growth -- [model.safetensors|size] [rounds]
-//! [tokens] [threads] [f32|f16|q8|q4]` prints tokens a second of both, the median of the paired ratios, and where the
-//! time of both went. A model that is named by its size has random weights. The larger one has the weights of the
-//! smaller, and nine more copies of its sections, whose router rows have the same numbers in another order. Choose a
-//! model whose smaller version passes the last-level cache well: what stays in there is read faster.
+//! [tokens] [threads] [f32|f16|q8|q4] [cold]` prints tokens a second of both, the median of the paired ratios, and
+//! where the time of both went. Of a model file only the sizes are taken: weights are random, so that the route is
+//! spread over all sections of both.
+//!
+//! What stays in the caches from token to token is read faster, and of the smaller model more stays. With `cold`,
+//! which wants turns of one token, the caches are emptied before each turn, so that both read all from memory.
 
-use lichen::{Checkpoint, Config, Device, Error, Model, Random, Sampler, Session, Storage, Tokenizer};
+use lichen::{Checkpoint, Config, Device, Error, Header, Model, Sampler, Session, Storage, Tokenizer};
 use pollster::block_on;
 use std::sync::Arc;
 use std::time::Instant;
 
-fn session(checkpoint: Checkpoint, storage: Storage, device: &Arc<Device>) -> Result<Session, Error> {
-    let mut session = Session::new(Arc::new(Model::new(checkpoint.stored(storage), device.clone())?))?;
+/// More bytes than the caches of common machines hold.
+const MOST_CACHE: usize = 256 << 20;
+
+fn session(config: &Config, storage: Storage, device: &Arc<Device>) -> Result<Session, Error> {
+    config.validate()?;
+    let checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 1).stored(storage);
+    let mut session = Session::new(Arc::new(Model::new(checkpoint, device.clone())?))?;
     block_on(session.prefill(&[70]))?;
     Ok(session)
-}
-
-/// The model with `times` as many routed sections.
-fn grow(small: &Checkpoint, times: usize) -> Result<Checkpoint, Error> {
-    let c = small.config();
-    let config = Config { sections: c.sections * times, ..c.clone() };
-    config.validate()?;
-    let mut grown = Checkpoint::new(config.clone(), small.tokenizer().clone(), None, String::new());
-    let mut random = Random::new(1);
-    for (spec, wide) in c.tensors().iter().zip(config.tensors()) {
-        let old = small.tensor(&spec.name).unwrap_or_default();
-        let mut new = Vec::with_capacity(wide.len());
-        new.extend_from_slice(old);
-        // What every section has is what the grown config has more of; the shared sections come first.
-        let routed = &old[old.len() - (wide.len() - old.len()) / (times - 1)..];
-        while new.len() < wide.len() {
-            let at = new.len();
-            new.extend_from_slice(routed);
-            if spec.name.ends_with("route.rows") {
-                // Within each column, so that every dimension keeps its distribution.
-                for column in 0..c.route {
-                    for row in (1..c.sections).rev() {
-                        let other = random.below(row + 1);
-                        new.swap(at + row * c.route + column, at + other * c.route + column);
-                    }
-                }
-            }
-        }
-        grown.set(&wide.name, new)?;
-    }
-    Ok(grown)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |i: usize, default: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
-    let source = arguments.first().map_or("nano", String::as_str);
-    let small = match Config::named(source) {
-        Some(size) => {
-            let config = Config { vocab: Tokenizer::bytes().vocab(), ..size };
-            Checkpoint::random(&config, Tokenizer::bytes(), 1)
-        }
-        None => Checkpoint::parse(&std::fs::read(source)?)?,
+    let model = arguments.first().map_or("nano", String::as_str);
+    let config = match Config::named(model) {
+        Some(size) => size,
+        None => Header::read(&std::fs::read(model)?)?.config,
     };
+    let config = Config { vocab: Tokenizer::bytes().vocab(), ..config };
     let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
     let wanted = arguments.get(4).map_or("f32", String::as_str);
     let storage = Storage::ALL.into_iter().find(|(_, name)| *name == wanted).ok_or("no such storage")?.0;
-    let grown = grow(&small, 10)?;
+    let grown = Config { sections: config.sections * 10, ..config.clone() };
     let device = Arc::new(Device::cpu(threads));
     println!("{}", device.name());
-    for c in [small.config(), grown.config()] {
+    for c in [&config, &grown] {
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (all, active) = (mib(storage.resident_bytes(c)), mib(storage.active_bytes(c)));
         println!("{} sections: {all:.0} MiB of weights, {active:.1} MiB read for a token", c.sections);
     }
-    let mut both = [session(small, storage, &device)?, session(grown, storage, &device)?];
+    let mut both = [session(&config, storage, &device)?, session(&grown, storage, &device)?];
+    let mut others = vec![0u8; if arguments.get(5).is_some_and(|a| a == "cold") { MOST_CACHE } else { 0 }];
     let mut seconds = [Vec::new(), Vec::new()];
     for round in 0..=rounds {
         for (i, session) in both.iter_mut().enumerate() {
             let sampler = Sampler { temperature: 1.5, top_p: 1.0, seed: round as u64, ..Sampler::default() };
+            others.iter_mut().for_each(|byte| *byte = byte.wrapping_add(1));
+            std::hint::black_box(&others);
             let started = Instant::now();
             block_on(session.generate(&sampler, tokens, |_| true))?;
             // The first round warms pages up.

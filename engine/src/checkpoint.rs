@@ -8,6 +8,7 @@ use crate::config::{Config, TensorSpec};
 use crate::error::Error;
 use crate::header::{Dtype, Entry, Hash, Header, Storage};
 use crate::init;
+use crate::source::{Source, fetch};
 use crate::tokenizer::Tokenizer;
 use half::f16;
 use lichen_shaders::packed::{self, BLOCK, Format, half_at};
@@ -54,7 +55,7 @@ impl Checkpoint {
         let header = Header::parse(bytes, bytes.len() as u64)?;
         let mut tensors = HashMap::new();
         for entry in &header.entries {
-            tensors.insert(entry.spec.name.clone(), decode(&header, bytes, entry)?);
+            tensors.insert(entry.spec.name.clone(), decode(&header, &bytes, entry)?);
         }
         Ok(Self { header, tensors })
     }
@@ -193,7 +194,7 @@ fn write(
                     little(halves, &mut scales);
                     scales.truncate(end);
                 }
-                None => encode(entry.halved(header.storage), &data, &mut bytes),
+                None => encode(entry.dtype == Dtype::F16, &data, &mut bytes),
             }
             if spec.is_sections() {
                 bytes.resize(slab, 0);
@@ -230,13 +231,6 @@ fn write(
     Ok(sealed)
 }
 
-impl Entry {
-    /// Whether the weights lie in half precision.
-    fn halved(&self, storage: Storage) -> bool {
-        self.dtype == Dtype::F16 || (self.dtype == Dtype::U8 && storage == Storage::F16)
-    }
-}
-
 fn encode(halved: bool, data: &[f32], out: &mut Vec<u8>) {
     match halved {
         true => out.extend(data.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
@@ -251,79 +245,73 @@ fn little(words: &[u32], out: &mut Vec<u8>) {
 impl Header {
     /// The format of a tensor that lies in the file as packed words.
     fn packed(&self, entry: &Entry) -> Option<Format> {
-        self.storage.packing_in_file(&self.config, &entry.spec).filter(|&f| f != Format::F16)
+        self.storage.packing_in_file(&self.config, &entry.spec)
     }
 }
 
-/// A tensor as a file holds it.
+/// A part of a file with a hash of its own, a section or a whole tensor, as the file holds it.
 pub(crate) enum Stored {
-    /// Numbers, sections as [sections, stride].
+    /// Numbers; those of a section are a stride.
     Numbers(Vec<f32>),
-    /// Words of 8 or 4 bits a weight: a packed matrix, or slabs one after the other.
+    /// Packed words: a matrix or a slab.
     Words(Vec<u32>),
 }
 
-/// One tensor of a file whose header was checked.
-pub(crate) fn read(header: &Header, file: &[u8], entry: &Entry) -> Result<Stored, Error> {
+/// Reads a part of a tensor; its hash and that its numbers are finite are checked.
+pub(crate) fn read(header: &Header, source: &dyn Source, entry: &Entry, part: usize) -> Result<Stored, Error> {
     let spec = &entry.spec;
-    let from = (header.data_start + entry.offset) as usize;
-    let bytes = file
-        .get(from..from + entry.len as usize)
-        .ok_or_else(|| Error::File(format!("the file ends before {}", spec.name)))?;
     let sections = spec.is_sections();
-    let part_bytes = if sections { header.storage.slab_bytes(&header.config) as usize } else { bytes.len() };
-    let part_len = if sections { spec.shape[1] } else { spec.len() };
-    let packed = header.packed(entry);
-    let (mut data, mut words) = (Vec::new(), Vec::new());
-    match packed {
-        Some(_) => words.reserve_exact(bytes.len() / 4),
-        None => data.reserve_exact(spec.len()),
+    let len = if sections { header.storage.slab_bytes(&header.config) } else { entry.len };
+    let mut bytes = Vec::new();
+    fetch(source, header.data_start + entry.offset + part as u64 * len, len as usize, &mut bytes)?;
+    if entry.hashes.get(part) != Some(&Hash::from(Sha256::digest(&bytes))) {
+        let what = if sections { format!("section {part} of {}", spec.name) } else { format!("tensor {}", spec.name) };
+        return Err(Error::Hash { what });
     }
-    for (i, (part, hash)) in bytes.chunks(part_bytes).zip(&entry.hashes).enumerate() {
-        if Hash::from(Sha256::digest(part)) != *hash {
-            let what = if sections { format!("section {i} of {}", spec.name) } else { format!("tensor {}", spec.name) };
-            return Err(Error::Hash { what });
-        }
-        if packed.is_some() {
-            words.extend(part.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)));
-            continue;
-        }
-        let end = data.len() + part_len;
-        // A slab's padding may be longer in elements of the file than here.
-        match entry.halved(header.storage) {
-            true => data.extend(part.as_chunks::<2>().0.iter().take(part_len).map(|&b| f16::from_le_bytes(b).to_f32())),
-            false => data.extend(part.as_chunks::<4>().0.iter().take(part_len).map(|&b| f32::from_le_bytes(b))),
-        }
-        data.resize(end, 0.0);
-    }
-    let Some(format) = packed else {
+    let at_fault = |value: f32, at: usize| Err(Error::NotFinite { name: spec.name.clone(), value, at });
+    let Some(format) = header.packed(entry) else {
+        let data: Vec<f32> = match entry.dtype {
+            Dtype::F16 => bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect(),
+            Dtype::F32 | Dtype::U8 => bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect(),
+        };
         return match data.iter().position(|x| !x.is_finite()) {
-            Some(at) => Err(Error::NotFinite { name: spec.name.clone(), value: data[at], at }),
+            Some(at) => at_fault(data[at], part * data.len() + at),
             None => Ok(Stored::Numbers(data)),
         };
     };
-    // Integers are always finite; their scales may not be.
+    let words: Vec<u32> = bytes.as_chunks::<4>().0.iter().map(|&b| u32::from_le_bytes(b)).collect();
     let (matrix, weights) = match sections {
-        true => (part_bytes / 8, header.config.neurons * header.config.width),
+        true => (words.len() / 2, header.config.neurons * header.config.width),
         false => (words.len(), spec.len()),
     };
     for (i, matrix) in words.chunks(matrix).enumerate() {
-        let scales = &matrix[format.quant_words(weights)..format.words(weights)];
-        if let Some(at) = (0..weights / BLOCK).find(|&at| !half_at(scales, at).is_finite()) {
-            let value = half_at(scales, at).to_f32();
-            return Err(Error::NotFinite { name: spec.name.clone(), value, at: i * weights + at * BLOCK });
+        // Integers are always finite; their scales may not be.
+        let (halves, each) = match format {
+            Format::F16 => (&matrix[..format.words(weights)], 1),
+            Format::Q8 | Format::Q4 => (&matrix[format.quant_words(weights)..format.words(weights)], BLOCK),
+        };
+        if let Some(at) = (0..weights / each).find(|&at| !half_at(halves, at).is_finite()) {
+            return at_fault(half_at(halves, at).to_f32(), (2 * part + i) * weights + at * each);
         }
     }
     Ok(Stored::Words(words))
 }
 
-/// The same as float32.
-pub(crate) fn decode(header: &Header, file: &[u8], entry: &Entry) -> Result<Vec<f32>, Error> {
-    Ok(match (read(header, file, entry)?, header.packed(entry)) {
-        (Stored::Words(words), Some(format)) => unpack(&header.config, &entry.spec, format, &words),
-        (Stored::Numbers(data), _) => data,
-        (Stored::Words(_), None) => Vec::new(),
-    })
+/// A whole tensor as float32.
+fn decode(header: &Header, source: &dyn Source, entry: &Entry) -> Result<Vec<f32>, Error> {
+    let mut data = Vec::with_capacity(entry.spec.len());
+    let mut spec = entry.spec.clone();
+    if spec.is_sections() {
+        spec.shape[0] = 1;
+    }
+    for part in 0..entry.hashes.len() {
+        match (read(header, source, entry, part)?, header.packed(entry)) {
+            (Stored::Words(words), Some(format)) => data.extend(unpack(&header.config, &spec, format, &words)),
+            (Stored::Numbers(numbers), _) => data.extend(numbers),
+            (Stored::Words(_), None) => {}
+        }
+    }
+    Ok(data)
 }
 
 /// Packed words of a whole tensor as float32.

@@ -2,6 +2,11 @@
 
 use lichen_host::HostError;
 
+/// Bytes for people, rounded up.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +57,14 @@ pub enum Error {
         value: f32,
         /// Element.
         at: usize,
+    },
+    /// A memory budget below what a token needs.
+    #[error("a memory budget of {} is too small: this model needs at least {}", mib(*got), mib(*least))]
+    Budget {
+        /// Bytes.
+        got: u64,
+        /// Bytes.
+        least: u64,
     },
     /// The tokenizer cannot be used.
     #[error("tokenizer: {0}")]

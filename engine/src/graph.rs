@@ -50,12 +50,16 @@ pub struct RouteBuffers {
     pub ids: Buffer,
     /// Weights of the slots [rows, slots].
     pub gates: Buffer,
+    /// Where the sections lie in the arena [rows, slots], for the caller to write; absent when all are resident.
+    pub places: Option<Buffer>,
 }
 
 /// A recording with its ends.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    /// The operations.
+    /// Where sections come and go, the operations up to the route of each layer, from that of the layer before on.
+    pub heads: Vec<Recording>,
+    /// The operations, or what is left of them after the last route.
     pub recording: Recording,
     /// Token ids [batch * steps].
     pub ids: Buffer,
@@ -131,6 +135,7 @@ pub fn build(
         device,
         shape,
         rows,
+        heads: Vec::new(),
         recording,
         cache: HashMap::new(),
         layer: 0,
@@ -146,7 +151,7 @@ pub fn build(
         x = b.sections(&x)?;
     }
     let logits = b.head(&x)?;
-    Ok(Graph { recording: b.recording, ids, logits, routes: b.routes })
+    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, routes: b.routes })
 }
 
 struct Builder<'a> {
@@ -156,6 +161,7 @@ struct Builder<'a> {
     device: &'a Device,
     shape: &'a Shape,
     rows: usize,
+    heads: Vec<Recording>,
     recording: Recording,
     cache: HashMap<&'static str, Buffer>,
     layer: usize,
@@ -365,9 +371,14 @@ impl Builder<'_> {
         let z = self.norm("ffn.z", x, gain, c.width, 1)?;
         let route = self.route(&z)?;
         let (ids, gates) = (route.ids.view(), route.gates.view());
+        let places = route.places.as_ref().map_or(ids.clone(), Buffer::view);
+        if route.places.is_some() {
+            let label = self.recording.label().to_string();
+            self.heads.push(std::mem::replace(&mut self.recording, Recording::new(label)));
+        }
         let h = self.scratch("ffn.h", slots * c.neurons);
         let out = self.scratch("ffn.slots", slots * c.width);
-        let parts = self.weights.parts(&format!("layers.{}.sections", self.layer))?.clone();
+        let parts = self.weights.sections(self.layer)?.clone();
         let kind = if parts.format.is_some() { Kind::Index } else { Kind::Real };
         let nothing = Buffer::new("nothing", kind, Role::State, 64);
         let stride = match parts.format {
@@ -397,14 +408,14 @@ impl Builder<'_> {
                 None => section_up::call(params),
                 Some(format) => section_up_packed::call(section_up_packed::Params::new(params, format)),
             };
-            self.push(call, &[z.clone(), ids.clone(), a, b, c, d, h.clone()])?;
+            self.push(call, &[z.clone(), places.clone(), a, b, c, d, h.clone()])?;
         }
         for (params, [a, b, c, d]) in windows {
             let call = match parts.format {
                 None => section_down::call(params),
                 Some(format) => section_down_packed::call(section_up_packed::Params::new(params, format)),
             };
-            self.push(call, &[h.clone(), ids.clone(), a, b, c, d, out.clone()])?;
+            self.push(call, &[h.clone(), places.clone(), a, b, c, d, out.clone()])?;
         }
         let y = self.scratch("x.ffn", c.width);
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
@@ -423,7 +434,7 @@ impl Builder<'_> {
             let every: Vec<u32> = (0..self.rows * slots).map(|i| (i % slots) as u32).collect();
             self.device.write(&ids.view(), &every)?;
             self.device.write(&gates.view(), &vec![1f32; gates.len()])?;
-            return Ok(RouteBuffers { scores: None, ids, gates });
+            return Ok(RouteBuffers { scores: None, ids, gates, places: None });
         }
         let (rows, sections, picks, always) = (self.rows as u32, c.sections as u32, c.picks as u32, shared as u32);
         let p = self.project("ffn.p", z, 0, c.width, "route.project", 1)?;
@@ -437,7 +448,9 @@ impl Builder<'_> {
         }
         let call = router_gate::call(router_gate::Params { rows, sections, picks, always, scale: c.rho });
         self.push(call, &[a, ids.view(), gates.view()])?;
-        Ok(RouteBuffers { scores, ids, gates })
+        let place = || Buffer::new(format!("{}.places", self.layer), Kind::Index, Role::Scratch, self.rows * slots);
+        let places = self.weights.paged().then(place);
+        Ok(RouteBuffers { scores, ids, gates, places })
     }
 
     fn head(&mut self, x: &View) -> Result<Buffer, Error> {

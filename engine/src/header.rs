@@ -7,6 +7,7 @@
 
 use crate::config::{Config, Mixer, TensorSpec};
 use crate::error::Error;
+use crate::source::{Source, fetch};
 use crate::tokenizer::Tokenizer;
 use lichen_shaders::packed::Format;
 use lichen_shaders::section_up_packed::slab_words;
@@ -222,6 +223,15 @@ impl Header {
             length @ 2..=MOST_HEADER => Ok(length + 8),
             length => Err(bad(format!("this is no model file: a header of {length} bytes (most is {MOST_HEADER})"))),
         }
+    }
+
+    /// Reads and checks the header of a model file.
+    pub fn read(source: &dyn Source) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        fetch(source, 0, source.size().min(8) as usize, &mut bytes)?;
+        let len = Self::header_len(&bytes)?.min(source.size());
+        fetch(source, 0, len as usize, &mut bytes)?;
+        Self::parse(&bytes, source.size())
     }
 
     /// Checks a header; `bytes` are the file's first bytes, at least to the end of the header, and `file_len`

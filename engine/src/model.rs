@@ -4,17 +4,30 @@ use crate::checkpoint::{Checkpoint, Stored, read};
 use crate::config::Config;
 use crate::error::Error;
 use crate::header::Header;
+use crate::residency::{self, Pager, Paging, RESERVE};
+use crate::source::Source;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use lichen_host::Device;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A model whose weights are resident on one device.
+/// A model on one device: all of its weights, or all but the sections that nobody asked for lately.
 pub struct Model {
     header: Header,
     weights: Weights,
     device: Arc<Device>,
+    /// Of a model whose sections come and go.
+    pager: Option<Mutex<Pager>>,
+}
+
+fn check(header: &Header) -> Result<(), Error> {
+    header.config.validate()?;
+    if header.tokenizer.vocab() != header.config.vocab {
+        let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
+        return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Model {
@@ -27,39 +40,62 @@ impl Model {
     /// Copies a checkpoint to a device, giving back the host's memory as it goes.
     pub fn new(mut checkpoint: Checkpoint, device: Arc<Device>) -> Result<Self, Error> {
         let header = checkpoint.header.clone();
-        Self::upload(header, device, |name| checkpoint.take(name).map(Stored::Numbers))
-    }
-
-    /// Loads a model file straight to a device: only one tensor at a time is held beside the file.
-    pub fn load(file: &[u8], device: Arc<Device>) -> Result<Self, Error> {
-        let header = Header::parse(file, file.len() as u64)?;
-        let whole = header.clone();
-        Self::upload(header, device, |name| {
-            let entry = whole.entries.iter().find(|e| e.spec.name == name);
-            let entry = entry.ok_or_else(|| Error::File(format!("the header has no {name}")))?;
-            read(&whole, file, entry)
-        })
-    }
-
-    fn upload(
-        header: Header,
-        device: Arc<Device>,
-        mut tensor: impl FnMut(&str) -> Result<Stored, Error>,
-    ) -> Result<Self, Error> {
-        header.config.validate()?;
-        if header.tokenizer.vocab() != header.config.vocab {
-            let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
-            return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
-        }
-        let weights = Weights::declare(&header.config, Some(header.storage), &device);
+        check(&header)?;
+        let weights = Weights::declare(&header.config, Some(header.storage), &device, None);
         for parts in weights.iter() {
-            let name = &parts.spec.name;
-            match tensor(name)? {
-                Stored::Numbers(data) => weights.upload(&device, name, &data)?,
-                Stored::Words(words) => weights.upload_words(&device, name, &words)?,
+            weights.upload(&device, &parts.spec.name, &checkpoint.take(&parts.spec.name)?)?;
+        }
+        Ok(Self { header, weights, device, pager: None })
+    }
+
+    /// Loads a model file straight to a device: beside it only one section or tensor is held.
+    ///
+    /// With a budget, which bounds the memory of all weights and [64 MiB](RESERVE) of everything else, sections are
+    /// read when the router first asks for them, and the ones asked for longest ago make room; on a GPU this takes a
+    /// readback in each layer. Their hashes are checked as they are read. Without one, everything is loaded now.
+    pub fn open(source: Arc<dyn Source>, device: Arc<Device>, budget: Option<u64>) -> Result<Self, Error> {
+        let header = Header::read(&*source)?;
+        check(&header)?;
+        let config = &header.config;
+        let places = match budget {
+            Some(budget) if config.sections > 0 => Some(residency::places(config, header.storage, budget)?),
+            Some(budget) if budget < header.storage.resident_bytes(config) + RESERVE => {
+                return Err(Error::Budget { got: budget, least: header.storage.resident_bytes(config) + RESERVE });
+            }
+            _ => None,
+        };
+        let weights = Weights::declare(config, Some(header.storage), &device, places);
+        for entry in &header.entries {
+            let name = &entry.spec.name;
+            match entry.spec.is_sections() {
+                true if places.is_some() => {}
+                true => {
+                    for section in 0..entry.hashes.len() {
+                        match read(&header, &*source, entry, section)? {
+                            Stored::Numbers(slab) => weights.upload_slab(&device, name, section, &slab)?,
+                            Stored::Words(slab) => weights.upload_slab(&device, name, section, &slab)?,
+                        }
+                    }
+                }
+                false => match read(&header, &*source, entry, 0)? {
+                    Stored::Numbers(data) => weights.upload(&device, name, &data)?,
+                    Stored::Words(words) => weights.upload_words(&device, name, &words)?,
+                },
             }
         }
-        Ok(Self { header, weights, device })
+        let pager = places.map(|places| Mutex::new(Pager::new(source, &header, places)));
+        Ok(Self { header, weights, device, pager })
+    }
+
+    /// How sections came and went; none where all of them are resident.
+    pub fn paging(&self) -> Option<Paging> {
+        Some(self.pager()?.counts())
+    }
+    /// Who lies where in the arena, if there is one. Whoever runs section kernels on it holds this until they are on
+    /// the device's way: other streams of the model would exchange the sections.
+    pub(crate) fn pager(&self) -> Option<MutexGuard<'_, Pager>> {
+        // A panic leaves at most a place without owner.
+        Some(self.pager.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Sizes.

@@ -26,6 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CHUNK: usize = 256;
 /// Recordings of shorter chunks that are kept.
 const KEPT: usize = 6;
+/// Bytes of activations of a chunk under a memory budget.
+const ACTIVATIONS: usize = 24 << 20;
 
 /// One stream of tokens. Sessions of one model are independent of each other.
 pub struct Session {
@@ -42,6 +44,8 @@ pub struct Session {
     last: Vec<RouteBuffers>,
     last_row: usize,
     stale: Mutex<Option<Stale>>,
+    /// Whether a token was cut short between two layers: part of the state has seen it.
+    torn: bool,
 }
 
 /// The device went further than the stream: what it takes to go back.
@@ -75,6 +79,7 @@ impl Session {
             last,
             last_row: 0,
             stale,
+            torn: false,
         };
         session.prepare()?;
         Ok(session)
@@ -86,11 +91,13 @@ impl Session {
         if self.device().is_cpu() {
             return Ok(());
         }
-        let chunk = self.build_chunk(CHUNK)?;
-        for recording in [&self.one.recording, &chunk.recording].into_iter().chain(self.draw.recordings()) {
+        let most = self.chunk();
+        let chunk = self.build_chunk(most)?;
+        let graphs = [&self.one, &chunk].into_iter().flat_map(|graph| graph.heads.iter().chain([&graph.recording]));
+        for recording in graphs.chain(self.draw.recordings()) {
             self.device().prepare(recording)?;
         }
-        self.chunks.push((CHUNK, chunk));
+        self.chunks.push((most, chunk));
         Ok(())
     }
 
@@ -112,10 +119,10 @@ impl Session {
     /// Feeds tokens; the logits of the last one stay on the device.
     pub async fn prefill(&mut self, tokens: &[u32]) -> Result<(), Error> {
         self.begin(tokens)?;
-        for chunk in tokens.chunks(CHUNK) {
+        for chunk in tokens.chunks(self.chunk()) {
             match chunk {
-                [token] => self.feed(*token)?,
-                _ => self.feed_chunk(chunk)?,
+                [token] => self.feed(*token).await?,
+                _ => self.feed_chunk(chunk).await?,
             }
         }
         Ok(())
@@ -124,7 +131,7 @@ impl Session {
     /// Feeds one token and reads its logits.
     pub async fn step(&mut self, token: u32) -> Result<Vec<f32>, Error> {
         self.begin(&[token])?;
-        self.feed(token)?;
+        self.feed(token).await?;
         self.logits().await
     }
 
@@ -161,6 +168,7 @@ impl Session {
         self.history = state.history.iter().copied().collect();
         self.last.clear();
         self.set_stale(None);
+        self.torn = false;
         Ok(())
     }
 
@@ -171,11 +179,27 @@ impl Session {
         self.history.clear();
         self.last.clear();
         self.set_stale(None);
+        self.torn = false;
         Ok(())
+    }
+
+    /// Tokens of a prompt that run at once: where sections come and go, no more than the arena has places for.
+    fn chunk(&self) -> usize {
+        let c = self.config();
+        let Some(paging) = self.model.paging() else { return CHUNK };
+        let places = paging.places as usize;
+        // What a row takes: its slots, the scores, and some vectors of the model's width.
+        let row = 4 * (c.slots() * (c.neurons + c.width) + 2 * c.sections + 2 * c.projection() + 16 * c.width);
+        let most = (ACTIVATIONS / row).clamp(1, CHUNK);
+        match places >= c.all_sections() {
+            true => most,
+            false => (places.saturating_sub(c.shared_sections()) / c.picks.max(1)).clamp(1, most),
+        }
     }
 
     /// Checks tokens and wakes the state, which a stop token may have frozen.
     fn begin(&mut self, tokens: &[u32]) -> Result<(), Error> {
+        self.whole()?;
         let vocab = self.config().vocab;
         if let Some(&id) = tokens.iter().find(|&&id| id as usize >= vocab) {
             return Err(Error::Token { id, vocab });
@@ -187,6 +211,14 @@ impl Session {
         Ok(self.device().write(&self.state.control.view(), &[1u32, self.position, 0, 0])?)
     }
 
+    /// An error if a token was cut short.
+    fn whole(&self) -> Result<(), Error> {
+        match self.torn {
+            true => Err(Error::State("a token was cut short; restore a state or start again".into())),
+            false => Ok(()),
+        }
+    }
+
     /// Notes a token that is now part of the state.
     fn accept(&mut self, token: u32) {
         self.position = self.position.wrapping_add(1);
@@ -196,34 +228,52 @@ impl Session {
         }
     }
 
-    fn feed(&mut self, token: u32) -> Result<(), Error> {
-        self.run_one(token)?;
+    async fn feed(&mut self, token: u32) -> Result<(), Error> {
+        self.device().write(&self.one.ids.view(), &[token])?;
+        self.torn = !self.one.heads.is_empty();
+        self.run(&self.one).await?;
+        self.torn = false;
         self.accept(token);
         self.fed_one();
         Ok(())
     }
-    fn run_one(&self, token: u32) -> Result<(), Error> {
-        self.device().write(&self.one.ids.view(), &[token])?;
-        Ok(self.device().run(&self.one.recording, 1)?)
+
+    /// Runs a graph. Where sections come and go, the ones that a layer wakes are brought in before it goes on.
+    async fn run(&self, graph: &Graph) -> Result<(), Error> {
+        let (model, device) = (&self.model, self.device());
+        let mut runs = graph.heads.iter().chain([&graph.recording]);
+        runs.next().map_or(Ok(()), |first| device.run(first, 1))?;
+        for (layer, (next, route)) in runs.zip(&graph.routes).enumerate() {
+            let ids = device.read::<u32>(&route.ids.view()).await?;
+            if let (Some(mut pager), Some(places)) = (model.pager(), &route.places) {
+                let at = pager.bring(model.weights(), device, layer, &ids)?;
+                device.write(&places.view(), &at)?;
+                device.run(next, 1)?;
+            }
+        }
+        Ok(())
     }
     fn fed_one(&mut self) {
         self.last.clone_from(&self.one.routes);
         self.last_row = 0;
     }
 
-    fn feed_chunk(&mut self, tokens: &[u32]) -> Result<(), Error> {
+    async fn feed_chunk(&mut self, tokens: &[u32]) -> Result<(), Error> {
         let n = tokens.len();
         let graph = match self.chunks.iter().position(|(len, _)| *len == n) {
             Some(at) => self.chunks.remove(at).1,
             None => self.build_chunk(n)?,
         };
         self.device().write(&graph.ids.view(), tokens)?;
-        self.device().run(&graph.recording, 1)?;
+        self.torn = !graph.heads.is_empty();
+        self.run(&graph).await?;
+        self.torn = false;
         tokens.iter().for_each(|&token| self.accept(token));
         (self.last, self.last_row) = (graph.routes.clone(), n - 1);
         // The longest unused goes; whole chunks stay.
+        let most = self.chunk();
         if self.chunks.len() >= KEPT
-            && let Some(at) = self.chunks.iter().position(|(len, _)| *len != CHUNK)
+            && let Some(at) = self.chunks.iter().position(|(len, _)| *len != most)
         {
             self.chunks.remove(at);
         }

@@ -152,7 +152,7 @@ impl Trainer {
         options.validate()?;
         cpu(&device)?;
         let config = checkpoint.config().clone();
-        let weights = Weights::declare(&config, None, &device);
+        let weights = Weights::declare(&config, None, &device, None);
         for parts in weights.iter() {
             let name = &parts.spec.name;
             let data = checkpoint.tensor(name).ok_or_else(|| Error::Train(format!("the checkpoint has no {name}")))?;

@@ -5,6 +5,7 @@ use crate::checkpoint::unpack;
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
 use crate::header::Storage;
+use bytemuck::Pod;
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::kernel::Kind;
 use lichen_shaders::packed::{self, Format};
@@ -15,6 +16,9 @@ use std::collections::HashMap;
 const GPU_PART: usize = 16 << 20;
 /// On the CPU parts only have to count in 32 bits.
 const CPU_PART: usize = 1 << 31;
+
+/// The name of the tensor in which sections of all layers lie when they come and go.
+pub(crate) const ARENA: &str = "arena";
 
 /// One tensor's buffers.
 #[derive(Clone, Debug)]
@@ -39,11 +43,17 @@ pub struct Weights {
 
 impl Weights {
     /// Declares the buffers of a config on a device, as its storage packs them or, without one, as the floats that
-    /// training needs; nothing is allocated yet.
-    pub fn declare(config: &Config, storage: Option<Storage>, device: &Device) -> Self {
+    /// training needs; nothing is allocated yet. With `places`, sections of all layers share an arena of so many.
+    pub fn declare(config: &Config, storage: Option<Storage>, device: &Device, places: Option<usize>) -> Self {
         let part_len = if device.is_cpu() { CPU_PART } else { GPU_PART };
         let mut weights = Self { config: config.clone(), order: Vec::new(), parts: HashMap::new() };
-        for spec in config.tensors() {
+        let mut specs = config.tensors();
+        if let (Some(places), Some(mut arena)) = (places, specs.iter().find(|t| t.is_sections()).cloned()) {
+            specs.retain(|t| !t.is_sections());
+            (arena.name, arena.shape[0]) = (ARENA.into(), places);
+            specs.push(arena);
+        }
+        for spec in specs {
             let format = storage.and_then(|storage| storage.packing(config, &spec));
             let rows = spec.shape.first().copied().unwrap_or(1);
             let row_len = spec.len() / rows.max(1);
@@ -65,7 +75,9 @@ impl Weights {
                 .map(|i| {
                     let len = words(per_part.min(rows - i * per_part));
                     let label = if per_part < rows { format!("{}.{i}", spec.name) } else { spec.name.clone() };
-                    Buffer::new(label, kind, Role::Weight, len)
+                    // An arena is used while it is not full.
+                    let role = if spec.name == ARENA { Role::State } else { Role::Weight };
+                    Buffer::new(label, kind, role, len)
                 })
                 .collect();
             weights.order.push(spec.name.clone());
@@ -114,23 +126,40 @@ impl Weights {
         Ok(())
     }
 
-    /// Copies the packed words of a whole tensor to a device; they must be of the format of its buffers.
+    /// The parts that hold a layer's sections: its own, or the arena.
+    pub(crate) fn sections(&self, layer: usize) -> Result<&Parts, Error> {
+        self.parts.get(ARENA).map_or_else(|| self.parts(&format!("layers.{layer}.sections")), Ok)
+    }
+    /// Whether sections come and go.
+    pub(crate) fn paged(&self) -> bool {
+        self.parts.contains_key(ARENA)
+    }
+
+    /// Copies a section to its place on a device, in the form that the buffers want: a stride of floats, or a slab of
+    /// packed words.
+    pub(crate) fn upload_slab<E: Pod>(
+        &self,
+        device: &Device,
+        name: &str,
+        place: usize,
+        slab: &[E],
+    ) -> Result<(), Error> {
+        let parts = self.parts(name)?;
+        let buffer = parts.buffers.get(place / parts.rows).ok_or_else(|| Error::Tensor {
+            name: name.into(),
+            got: format!("{} sections", parts.spec.shape[0]),
+            want: format!("more than {place}"),
+        })?;
+        Ok(device.write(&buffer.slice(place % parts.rows * slab.len(), slab.len()), slab)?)
+    }
+
+    /// Copies the packed words of a whole matrix to a device; they must be of the format of its buffers.
     pub fn upload_words(&self, device: &Device, name: &str, words: &[u32]) -> Result<(), Error> {
         let parts = self.parts(name)?;
         let mismatch = |got: String| Error::Tensor { name: name.into(), got, want: format!("{:?}", parts.format) };
         let Some(format) = parts.format else { return Err(mismatch("packed words".into())) };
         if let [buffer] = &parts.buffers[..] {
             return Ok(device.write(&buffer.view(), words)?);
-        }
-        if parts.spec.is_sections() {
-            let mut rest = words;
-            for buffer in &parts.buffers {
-                let (head, tail) =
-                    rest.split_at_checked(buffer.len()).ok_or_else(|| mismatch(format!("{} words", words.len())))?;
-                device.write(&buffer.view(), head)?;
-                rest = tail;
-            }
-            return Ok(());
         }
         // Each part is a packed matrix of its own: its rows' quants, then its rows' scales.
         let row_len = parts.spec.shape[1];

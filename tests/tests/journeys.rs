@@ -3,7 +3,7 @@
 //! The yardstick is the CPU device with plain references only. Devices may part in free runs after a near-tie,
 //! which is printed; with the route forced their logits must agree.
 
-use lichen::{Checkpoint, Device, Model, Sampler, Session, State, Stop, Storage};
+use lichen::{Checkpoint, Device, Error, Model, Sampler, Session, State, Stop, Storage};
 use lichen_host::Cpu;
 use pollster::block_on;
 use std::sync::Arc;
@@ -106,6 +106,56 @@ fn with_the_route_forced_logits_agree() {
             let nmse = error / power;
             println!("{name}, {how}: NMSE {nmse:.1e}");
             assert!(nmse <= 1e-6, "{name}, {how}: NMSE {nmse:.2e} of the logits with the route forced");
+        }
+    }
+}
+
+#[test]
+fn sections_that_come_and_go_change_nothing() {
+    let tokens = plain().model().tokenizer().encode(PROMPT);
+    for (storage, how) in Storage::ALL {
+        let mut file = Vec::new();
+        let checkpoint = Checkpoint::parse(TINY).expect("the golden model is whole");
+        checkpoint.write(storage, &mut file).expect("writing to memory");
+        let file = Arc::new(file);
+        for (name, device) in devices() {
+            let open = |budget| Model::open(file.clone(), device.clone(), budget).map(Arc::new);
+            let Err(Error::Budget { least, .. }) = open(Some(0)) else { panic!("a budget of nothing is too small") };
+            let all = open(None).expect("the whole model opens");
+            assert_eq!(all.paging(), None);
+            let mut all = Session::new(all).expect("a session starts");
+            let want: Vec<_> = tokens.iter().map(|&t| block_on(all.step(t)).expect("a token is fed")).collect();
+            let section = storage.section_bytes(all.model().config());
+            // Room for one token's sections, for a few more, and for all of them.
+            for more in [0, 5, 1 << 20] {
+                let model = open(Some(least + more * section)).expect("the model opens");
+                let new = || Session::new(model.clone()).expect("a session starts");
+                // Two streams take each other's places.
+                let (mut one, mut two) = (new(), new());
+                for (i, &token) in tokens.iter().enumerate() {
+                    assert_eq!(block_on(one.step(token)).expect("a token is fed"), want[i], "{name}, {how}, token {i}");
+                    if i % 2 == 1 {
+                        let at = i / 2;
+                        assert_eq!(block_on(two.step(tokens[at])).expect("a token is fed"), want[at], "{name}, {how}");
+                    }
+                }
+                let paging = model.paging().expect("sections come and go");
+                assert!(paging.places <= paging.sections && (more == 0 || paging.found > 0), "{paging:?}");
+                match more {
+                    0 => assert!(paging.read > paging.places, "nobody gave a place up: {paging:?}"),
+                    5 => assert_eq!(paging.places, 5 + model.config().slots() as u64),
+                    _ => assert!(paging.read <= paging.sections, "a section came twice: {paging:?}"),
+                }
+                // The prompt at once, in chunks that the arena has places for.
+                let mut whole = new();
+                block_on(whole.prefill(&tokens)).expect("the prompt is read");
+                let (a, b) = (block_on(whole.logits()).expect("logits"), &want[tokens.len() - 1]);
+                let error: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                let power: f64 = b.iter().map(|&b| f64::from(b).powi(2)).sum();
+                assert!(error <= 1e-6 * power, "{name}, {how}: NMSE {:.2e}", error / power);
+                let (drawn, _) = generate(&mut whole, &Sampler::greedy(), 4);
+                assert_eq!(drawn.len(), 4);
+            }
         }
     }
 }

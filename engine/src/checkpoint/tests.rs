@@ -120,7 +120,7 @@ fn a_device_holds_the_words_of_the_file() {
         let mut file = Vec::new();
         Checkpoint::random(&blocky(), Tokenizer::bytes(), 5).write(storage, &mut file).expect("writing");
         let device = std::sync::Arc::new(lichen_host::Device::cpu(1));
-        let model = crate::Model::load(&file, device).expect("loading");
+        let model = crate::Model::open(std::sync::Arc::new(file.clone()), device, None).expect("loading");
         let back = pollster::block_on(model.checkpoint()).expect("reading back");
         let mut want = Checkpoint::parse(&file).expect("reading").tensors;
         // Files of floats keep the router's rows as floats, devices do not.

@@ -51,6 +51,7 @@ pub(super) struct Draw {
     pub(super) save: Recording,
     back: Recording,
     burst: usize,
+    most: usize,
 }
 
 impl Draw {
@@ -63,7 +64,8 @@ impl Draw {
         sample.push(call(), &args)?;
         let mut sample_and_feed = Recording::new("sample and feed");
         sample_and_feed.push(call(), &args)?;
-        for op in one.recording.ops() {
+        let paged = !one.heads.is_empty();
+        for op in one.recording.ops().iter().filter(|_| !paged) {
             sample_and_feed.push(Call { kernel: op.kernel, params: op.params.clone() }, &op.args)?;
         }
         let kept = || state.layers.iter().flatten().map(|(_, buffer)| buffer).chain([&one.logits]);
@@ -75,9 +77,11 @@ impl Draw {
             copy.push(&mut save, buffer, &before)?;
             copy.push(&mut back, &before, buffer)?;
         }
-        // The CPU gains nothing by looking ahead, and gives each token out the moment it is drawn.
-        let burst = if cpu { 1 } else { BURST };
-        Ok(Self { settings, history, out, copy, sample, sample_and_feed, save, back, burst })
+        // The CPU gains nothing by looking ahead, and gives each token out the moment it is drawn; where sections come
+        // and go, no two tokens can go in one submission.
+        let burst = if cpu || paged { 1 } else { BURST };
+        let most = if paged { 1 } else { BURST };
+        Ok(Self { settings, history, out, copy, sample, sample_and_feed, save, back, burst, most })
     }
 
     pub(super) fn recordings(&self) -> [&Recording; 4] {
@@ -87,9 +91,9 @@ impl Draw {
 
 impl Session {
     /// Most tokens that are drawn in one submission, from 1 to 8. More is faster on a GPU; with 1 each token is
-    /// given out before it is fed. The default is 1 on the CPU and 8 elsewhere.
+    /// given out before it is fed. The default is 1 on the CPU and 8 elsewhere; it stays 1 where sections come and go.
     pub fn set_burst(&mut self, tokens: usize) {
-        self.draw.burst = tokens.clamp(1, BURST);
+        self.draw.burst = tokens.clamp(1, self.draw.most);
     }
 
     /// Draws up to `n` tokens after the last one fed, feeding each, and gives them to `on` as they come; `on`
@@ -143,7 +147,7 @@ impl Session {
             return Ok(Some(Stop::Token(token)));
         }
         let go_on = on(token);
-        self.feed(token)?;
+        self.feed(token).await?;
         Ok((!go_on).then_some(Stop::Caller))
     }
 
@@ -182,12 +186,14 @@ impl Session {
     /// Makes state, logits and routes on the device those of the last token of the stream: back to the snapshot,
     /// then the accepted tokens again.
     pub(super) fn settle(&self) -> Result<(), Error> {
+        self.whole()?;
         let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Stale { accepted, .. }) = stale.as_ref() {
             self.device().run(&self.draw.back, 1)?;
             self.device().write(&self.state.control.slice(0, 1), &[1u32])?;
             for &token in accepted {
-                self.run_one(token)?;
+                self.device().write(&self.one.ids.view(), &[token])?;
+                self.device().run(&self.one.recording, 1)?;
             }
             *stale = None;
         }

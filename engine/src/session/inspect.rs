@@ -1,6 +1,6 @@
 //! Looking inside: routes of the last token, and runs whose routes are recorded or given, for comparing devices.
 
-use super::{CHUNK, Session};
+use super::Session;
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Shape};
 
@@ -107,7 +107,7 @@ impl Session {
     fn inspected_chunk(&self) -> usize {
         match self.model.weights().parts("embed").is_ok_and(|parts| parts.buffers.len() > 1) {
             true => 1,
-            false => CHUNK,
+            false => self.chunk(),
         }
     }
     fn inspected(&self, steps: usize, forced: bool) -> Result<Graph, Error> {
@@ -116,7 +116,9 @@ impl Session {
     }
     async fn run_inspected(&mut self, graph: &Graph, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {
         self.device().write(&graph.ids.view(), tokens)?;
-        self.device().run(&graph.recording, 1)?;
+        self.torn = !graph.heads.is_empty();
+        self.run(graph).await?;
+        self.torn = false;
         tokens.iter().for_each(|&token| self.accept(token));
         (self.last, self.last_row) = (graph.routes.clone(), tokens.len() - 1);
         let all = self.device().read::<f32>(&graph.logits.view()).await?;

@@ -290,10 +290,79 @@ fn weights_come_back_from_the_device() {
     let mut file = Vec::new();
     crate::write_random(&config, Tokenizer::bytes(), 3, crate::Storage::F16, &mut file).expect("writing");
     let device = Arc::new(Device::Cpu(Cpu::new(1)));
-    let model = Model::load(&file, device.clone()).expect("loading");
+    let model = Model::open(Arc::new(file.clone()), device.clone(), None).expect("loading");
     let (want, got) = (Checkpoint::parse(&file).expect("parsing"), now(model.checkpoint()).expect("reading back"));
     assert!(config.tensors().iter().all(|t| want.tensor(&t.name) == got.tensor(&t.name)));
     assert_eq!((got.header.parent.as_deref(), model.id()), (Some(want.header.id.as_str()), want.header.id.as_str()));
     let unfinished = Checkpoint::new(config, Tokenizer::bytes(), None, String::new());
     assert!(matches!(Model::new(unfinished, device), Err(Error::Tensor { .. })));
+}
+
+/// A file on a disk that fails while the switch is on.
+struct Failing {
+    file: Vec<u8>,
+    broken: std::sync::atomic::AtomicBool,
+}
+impl crate::Source for Failing {
+    fn size(&self) -> u64 {
+        self.file.size()
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<()> {
+        match self.broken.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Err(std::io::Error::other("the disk is gone")),
+            false => self.file.read_at(offset, into),
+        }
+    }
+}
+
+fn paged(source: Arc<dyn crate::Source>) -> Arc<Model> {
+    let open = |budget| Model::open(source.clone(), Arc::new(Device::Cpu(Cpu::new(1))), Some(budget));
+    let Err(Error::Budget { least, .. }) = open(0) else { panic!("a budget of nothing is too small") };
+    assert!(matches!(open(least - 1), Err(Error::Budget { .. })));
+    Arc::new(open(least).expect("opening"))
+}
+
+fn file() -> Vec<u8> {
+    let mut file = Vec::new();
+    crate::write_random(&config(Mixer::Delta), Tokenizer::bytes(), 3, crate::Storage::Q8, &mut file).expect("writing");
+    file
+}
+
+#[test]
+fn a_token_cut_short_by_the_disk_is_not_built_upon() {
+    let source = Arc::new(Failing { file: file(), broken: false.into() });
+    let model = paged(source.clone());
+    let (mut session, mut other) = (session(&model), session(&model));
+    now(session.prefill(&prompt(20))).expect("prefill");
+    let state = now(session.state()).expect("state");
+    let want: Vec<_> = prompt(9).iter().map(|&t| now(session.step(t)).expect("step")).collect();
+    session.restore(&state).expect("restoring");
+
+    source.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+    let failed = prompt(9).iter().find_map(|&t| now(session.step(t)).err());
+    let said = failed.expect("some section is not in the arena").to_string();
+    assert!(said.contains("the disk is gone"), "{said}");
+    source.broken.store(false, std::sync::atomic::Ordering::Relaxed);
+    for result in [now(session.step(1)).map(drop), now(session.state()).map(drop), now(session.prefill(&[1]))] {
+        assert!(matches!(result, Err(Error::State(_))), "{result:?}");
+    }
+    assert!(matches!(now(session.generate(&Sampler::greedy(), 1, |_| true)), Err(Error::State(_))));
+    session.restore(&state).expect("restoring");
+    let again: Vec<_> = prompt(9).iter().map(|&t| now(session.step(t)).expect("step")).collect();
+    assert_eq!(again, want);
+    now(other.prefill(&prompt(20))).expect("other streams go on");
+}
+
+#[test]
+fn a_damaged_section_is_found_when_it_is_asked_for() {
+    let mut file = file();
+    // The last byte of the last layer's sections: only norms of the output come after them.
+    let damaged = file.len() - 4 * 64 - 1;
+    file[damaged] ^= 1;
+    let model = paged(Arc::new(file));
+    let mut session = session(&model);
+    let route = |last: u32| vec![vec![0, 1, 2], vec![0, 1, last]];
+    now(session.forced(&[5], &route(7))).expect("the others are whole");
+    let result = now(session.forced(&[5], &route(8)));
+    assert!(matches!(&result, Err(Error::Hash { what }) if what.contains("section 8")), "{result:?}");
 }

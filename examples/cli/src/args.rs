@@ -1,6 +1,7 @@
 //! The command line. Names follow llama.cpp's where it has one.
 
 use crate::output::Color;
+use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -87,6 +88,10 @@ pub(crate) struct ModelArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    /// Memory that the model may take, such as 1GiB: sections that do not fit are read from the file as they are
+    /// asked for [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_budget: Option<ByteSize>,
     /// List the devices and end
     #[arg(long)]
     pub(crate) list_devices: bool,

@@ -2,6 +2,7 @@
 
 use crate::failure::{Done, Failure, plain};
 use crate::output::note;
+use lichen::Source;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -24,8 +25,8 @@ impl Deref for Mapped {
     }
 }
 
-/// Maps a file.
-pub(crate) fn map(path: &Path) -> Done<Mapped> {
+/// Opens a file that must have contents, and its length.
+fn regular(path: &Path) -> Done<(File, u64)> {
     let cannot = |e: io::Error| Failure::file("read", path, &e);
     let file = File::open(path).map_err(cannot)?;
     let about = file.metadata().map_err(cannot)?;
@@ -36,11 +37,50 @@ pub(crate) fn map(path: &Path) -> Done<Mapped> {
         let what = if about.is_file() { "is empty" } else { "is not a regular file" };
         return Err(Failure::Failed(format!("cannot read {}: it {what}", path.display())));
     }
+    Ok((file, about.len()))
+}
+
+/// Maps a file.
+pub(crate) fn map(path: &Path) -> Done<Mapped> {
+    let (file, _) = regular(path)?;
     // SAFETY: the map is read-only and private to this process. Its one demand, that nobody shortens the file
     // while it is read, is what every program that maps its models asks of its user; we ourselves replace model
     // files by renaming, which leaves the mapped bytes alone.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(cannot)?;
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Failure::file("read", path, &e))?;
     Ok(Mapped(map))
+}
+
+/// A file that is read in places: what was read counts as memory of this process only where it is kept.
+pub(crate) struct InPlaces {
+    file: File,
+    size: u64,
+}
+
+/// Opens a file to read in places.
+pub(crate) fn in_places(path: &Path) -> Done<InPlaces> {
+    regular(path).map(|(file, size)| InPlaces { file, size })
+}
+
+impl Source for InPlaces {
+    fn size(&self) -> u64 {
+        self.size
+    }
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, into, offset)
+    }
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(&self.file, into, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => (into, offset) = (&mut into[n..], offset + n as u64),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Text of a file or of standard input (`-`), with a warning when bytes had to be replaced.

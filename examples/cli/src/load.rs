@@ -3,8 +3,9 @@
 use crate::args::{DeviceArgs, ModelArgs};
 use crate::failure::{Done, Failure};
 use crate::{cache, files, output};
+use bytesize::ByteSize;
 use lichen::session::Session;
-use lichen::{Checkpoint, Choice, Device, Header, Model};
+use lichen::{Checkpoint, Choice, Device, Header, Model, Source};
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
@@ -71,15 +72,52 @@ pub(crate) fn cpu(threads: Option<u16>) -> Done<Arc<Device>> {
     device(&DeviceArgs { device: "cpu".into(), threads })
 }
 
+/// Where a model's weights come from.
+pub(crate) fn source(path: Option<&Path>) -> Done<Arc<dyn Source>> {
+    match path {
+        Some(path) => Ok(Arc::new(files::in_places(path)?)),
+        None => bytes(None).map(|_| Arc::new(BUILT_IN) as Arc<dyn Source>),
+    }
+}
+
+/// A model on a device, within a budget if there is one.
+pub(crate) fn open(path: Option<&Path>, device: &Arc<Device>, budget: Option<ByteSize>) -> Done<Arc<Model>> {
+    let cannot = Failure::with(format!("cannot use {}", name(path)));
+    let model = Model::open(source(path)?, device.clone(), budget.map(|size| size.as_u64())).map_err(cannot)?;
+    if let (Some(paging), false) = (model.paging(), device.is_cpu())
+        && paging.places < paging.sections
+    {
+        let (some, all) = (paging.places, paging.sections);
+        output::note(&format!(
+            "{some} of {all} sections fit the budget: {} waits for each layer's choice",
+            device.name()
+        ));
+    }
+    Ok(Arc::new(model))
+}
+
 /// The model of the flags on the device of the flags.
 pub(crate) fn model(args: &ModelArgs) -> Done<Arc<Model>> {
     let path = args.model.as_deref();
-    let bytes = bytes(path)?;
     // The header first: what is wrong with it is found at once, a GPU takes a moment.
-    header(path, &bytes)?;
-    let device = device(&args.device)?;
-    let model = Model::load(&bytes, device).map_err(Failure::with(format!("cannot use {}", name(path))))?;
-    Ok(Arc::new(model))
+    header(path, &bytes(path)?)?;
+    open(path, &device(&args.device)?, args.memory_budget)
+}
+
+/// Says with -v how sections came and went.
+pub(crate) fn tell_paging(model: &Model) {
+    if let Some(paging) = model.paging() {
+        let mib = |sections: u64| (sections * paging.section_bytes) as f64 / f64::from(1 << 20);
+        log::info!(
+            "sections: places for {} of {} ({:.0} MiB); {} found there, {} read ({:.0} MiB)",
+            paging.places,
+            paging.sections,
+            mib(paging.places),
+            paging.found,
+            paging.read,
+            mib(paging.read)
+        );
+    }
 }
 
 /// An empty stream of a model. What a GPU compiled for it is kept for the next run.

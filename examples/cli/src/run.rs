@@ -47,6 +47,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     } else if last != '\n' {
         output::print("\n")?;
     }
+    load::tell_paging(&model);
     match stop {
         "interrupt" => Err(Failure::Interrupted(String::new())),
         _ => Ok(()),

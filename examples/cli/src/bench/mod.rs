@@ -165,7 +165,7 @@ impl Source {
                 let checkpoint = Checkpoint::random(config, new::tokenizer(config.vocab)?, 1);
                 Model::new(checkpoint.stored(*storage), device.clone())
             }
-            _ => Model::load(&load::bytes(self.path())?, device.clone()),
+            _ => return load::open(self.path(), device, None),
         };
         model.map(Arc::new).map_err(cannot)
     }
