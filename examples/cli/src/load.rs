@@ -1,6 +1,7 @@
 //! From flags to a model on a device.
 
 use crate::args::{DeviceArgs, ModelArgs};
+use crate::bench::machine;
 use crate::failure::{Done, Failure};
 use crate::{cache, files, output};
 use bytesize::ByteSize;
@@ -104,8 +105,8 @@ pub(crate) fn model(args: &ModelArgs) -> Done<Arc<Model>> {
     open(path, &device(&args.device)?, args.memory_budget)
 }
 
-/// Says with -v how sections came and went.
-pub(crate) fn tell_paging(model: &Model) {
+/// Says with -v how sections came and went, and what memory all of it took.
+pub(crate) fn tell_memory(model: &Model) {
     if let Some(paging) = model.paging() {
         let mib = |sections: u64| (sections * paging.section_bytes) as f64 / f64::from(1 << 20);
         log::info!(
@@ -117,6 +118,9 @@ pub(crate) fn tell_paging(model: &Model) {
             paging.read,
             mib(paging.read)
         );
+    }
+    if let Some(peak) = machine::peak_memory() {
+        log::info!("peak memory: {} MiB", peak.div_ceil(1 << 20));
     }
 }
 

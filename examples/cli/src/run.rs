@@ -47,7 +47,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     } else if last != '\n' {
         output::print("\n")?;
     }
-    load::tell_paging(&model);
+    load::tell_memory(&model);
     match stop {
         "interrupt" => Err(Failure::Interrupted(String::new())),
         _ => Ok(()),

@@ -88,6 +88,11 @@ pub(super) fn kib(text: &str, key: &str) -> Option<u64> {
     field(text, key, ':')?.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// The most memory that this program held, as the system counts it.
+pub(crate) fn peak_memory() -> Option<u64> {
+    kib(&text("/proc/self/status")?, "VmHWM")
+}
+
 fn meminfo(key: &str) -> Option<u64> {
     kib(&text("/proc/meminfo")?, key)
 }

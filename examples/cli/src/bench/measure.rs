@@ -69,6 +69,8 @@ pub(super) struct Single {
     pub(super) decode_read_bytes_per_second: f64,
     pub(super) machine_read_bytes_per_second: Option<f64>,
     pub(super) read_bandwidth_share: Option<f64>,
+    /// Of sections that come and go; `None` where all are resident.
+    pub(super) file_read_bytes_per_token: Option<u64>,
     pub(super) joules_per_token: Option<f64>,
     pub(super) energy_sensor: Option<&'static str>,
     pub(super) tokens: usize,
@@ -175,9 +177,11 @@ pub(super) fn single(
     let mut stream = Stream::new(model)?;
     let sensor = Sensor::find(Path::new("/sys"), model.device().is_cpu());
     stream.decode(plan.tokens)?;
-    let before: Reading = sensor.read();
+    let (before, paging): (Reading, _) = (sensor.read(), model.paging());
     let seconds: Vec<f64> = (0..plan.repeats).map(|_| stream.decode(plan.tokens)).collect::<Done<_>>()?;
     let joules = sensor.joules(&before, &sensor.read());
+    let tokens = (plan.tokens * plan.repeats) as u64;
+    let read = paging.zip(model.paging()).map(|(a, b)| (b.read - a.read) * b.section_bytes / tokens.max(1));
     let mut prefill = |len: usize| -> Done<Option<f64>> {
         if plan.decode_only {
             return Ok(None);
@@ -196,7 +200,8 @@ pub(super) fn single(
         file_bytes,
         machine_read_bytes_per_second: rate,
         read_bandwidth_share: rate.map(|rate| decoding.decode_read_bytes_per_second / rate),
-        joules_per_token: joules.map(|j| j / (plan.tokens * plan.repeats) as f64),
+        file_read_bytes_per_token: read,
+        joules_per_token: joules.map(|j| j / tokens as f64),
         energy_sensor: joules.and(sensor.name()),
         ..decoding
     })
@@ -237,6 +242,7 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
         decode_read_bytes_per_second: active as f64 * decode,
         machine_read_bytes_per_second: None,
         read_bandwidth_share: None,
+        file_read_bytes_per_token: None,
         joules_per_token: None,
         energy_sensor: None,
         tokens: plan.tokens,

@@ -1,6 +1,6 @@
 //! `lichen bench`: how fast models are on this machine, and what a token costs.
 
-mod machine;
+pub(crate) mod machine;
 mod measure;
 mod plot;
 mod report;
@@ -9,6 +9,7 @@ use crate::args::{BenchArgs, DeviceArgs, Format, SIZES};
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, faint, note, print, warn};
 use crate::{files, load, new};
+use bytesize::ByteSize;
 use lichen::{Checkpoint, Config, Device, Model, Storage};
 use machine::Machine;
 use measure::{Child, Plan};
@@ -33,6 +34,9 @@ pub(crate) fn bench(args: &BenchArgs) -> Done {
     }
     // What does not fit is said before anything is measured.
     sources.iter().try_for_each(Source::check)?;
+    if args.memory_budget.is_some() && sources.iter().any(|s| matches!(s, Source::Random { .. })) {
+        return Err(Failure::Usage("--memory-budget is for model files; make one with 'lichen new'".into()));
+    }
     let together = args.plot.is_some() || !args.paired.is_empty();
     let needs = sources.iter().map(Source::random_bytes);
     let need = if together { needs.sum() } else { needs.max().unwrap_or(0) };
@@ -50,7 +54,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Done {
         let device = load::device(&DeviceArgs { device: name.clone(), threads: args.threads })?;
         // Two words may mean one device.
         if devices.iter().all(|d: &Place| d.device.name() != device.name()) {
-            devices.push(Place { name, threads: args.threads, device });
+            devices.push(Place { name, threads: args.threads, device, budget: args.memory_budget });
         }
     }
     let machine = Machine::here(devices.iter().map(|d| d.device.name()).collect());
@@ -87,6 +91,8 @@ struct Place {
     name: String,
     threads: Option<u16>,
     device: Arc<Device>,
+    /// Memory that a model may take.
+    budget: Option<ByteSize>,
 }
 impl Place {
     /// Threads that decode, on the CPU.
@@ -102,6 +108,9 @@ impl Place {
         let mut flags: Vec<OsString> = vec!["--device".into(), self.name.clone().into()];
         if let Some(threads) = self.threads {
             flags.extend(["--threads".into(), threads.to_string().into()]);
+        }
+        if let Some(budget) = self.budget {
+            flags.extend(["--memory-budget".into(), budget.as_u64().to_string().into()]);
         }
         flags
     }
@@ -158,14 +167,14 @@ impl Source {
             _ => 0,
         }
     }
-    fn load(&self, device: &Arc<Device>) -> Done<Arc<Model>> {
+    fn load(&self, place: &Place) -> Done<Arc<Model>> {
         let cannot = Failure::with(format!("cannot use {}", self.name()));
         let model = match self {
             Source::Random { config, storage, .. } => {
                 let checkpoint = Checkpoint::random(config, new::tokenizer(config.vocab)?, 1);
-                Model::new(checkpoint.stored(*storage), device.clone())
+                Model::new(checkpoint.stored(*storage), place.device.clone())
             }
-            _ => return load::open(self.path(), device, None),
+            _ => return load::open(self.path(), &place.device, place.budget),
         };
         model.map(Arc::new).map_err(cannot)
     }
@@ -258,7 +267,7 @@ fn singles(sources: &[Source], devices: &[Place], plan: &Plan) -> Done<Vec<Value
                 _ if plan.decode_only => None,
                 _ => Some(Child { model: source.path(), device: place.flags() }.measure(plan)?),
             };
-            let model = source.load(&place.device)?;
+            let model = source.load(place)?;
             let file_bytes = source.path().is_some() || matches!(source, Source::BuiltIn);
             let file_bytes = file_bytes.then(|| model.header().file_len());
             let row = measure::single(&model, source.name(), plan, rate, child, file_bytes)?;
@@ -273,7 +282,7 @@ fn grown(sources: &[Source], devices: &[Place], plan: &Plan) -> Done<Vec<Value>>
     let mut rows = Vec::new();
     for place in devices {
         progress(&format!("{} models by turns on {}", sources.len(), place.device.name()));
-        let models: Vec<Arc<Model>> = sources.iter().map(|s| s.load(&place.device)).collect::<Done<_>>()?;
+        let models: Vec<Arc<Model>> = sources.iter().map(|s| s.load(place)).collect::<Done<_>>()?;
         let names = sources.iter().map(Source::name).collect();
         rows.extend(measure::by_turns_alone(&models, names, plan)?.iter().map(report::value));
     }
@@ -285,7 +294,7 @@ fn pairs_of_models(sources: &[Source], devices: &[Place], plan: &Plan) -> Done<V
     let mut rows = Vec::new();
     for place in devices {
         progress(&format!("{} and {} by turns on {}", a.name(), b.name(), place.device.name()));
-        let models = [a.load(&place.device)?, b.load(&place.device)?];
+        let models = [a.load(place)?, b.load(place)?];
         let names = [a.name(), b.name()];
         rows.push(report::value(&measure::pair_of_models(&models, names, plan)?));
     }

@@ -30,7 +30,11 @@ fn bench_has_the_keys_that_scripts_rely_on() {
         assert!(number.is_some_and(|n| n.is_finite() && n > 0.0), "{key}: {json}");
     }
     // Where the system or the machine has no such figure there is null.
-    for (key, known) in [("peak_memory_bytes", cfg!(target_os = "linux")), ("joules_per_token", false)] {
+    for (key, known) in [
+        ("peak_memory_bytes", cfg!(target_os = "linux")),
+        ("joules_per_token", false),
+        ("file_read_bytes_per_token", false),
+    ] {
         let value = results[0].get(key).expect("is there");
         assert!(value.as_f64() > Some(0.0) || (value.is_null() && !known), "{key}: {json}");
     }

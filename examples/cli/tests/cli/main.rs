@@ -4,6 +4,7 @@ mod answers;
 mod bench;
 mod cache;
 mod files;
+mod memory;
 mod training;
 mod usage;
 
