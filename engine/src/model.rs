@@ -50,7 +50,7 @@ impl Model {
 
     /// Loads a model file straight to a device: beside it only one section or tensor is held.
     ///
-    /// With a budget, which bounds the memory of all weights and [64 MiB](RESERVE) of everything else, sections are
+    /// With a budget, which bounds the memory of all weights and 64 MiB of everything else, sections are
     /// read when the router first asks for them, and the ones asked for longest ago make room; on a GPU this takes a
     /// readback in each layer. Their hashes are checked as they are read. Without one, everything is loaded now.
     pub fn open(source: Arc<dyn Source>, device: Arc<Device>, budget: Option<u64>) -> Result<Self, Error> {
