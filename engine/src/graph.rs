@@ -8,9 +8,11 @@ use crate::error::Error;
 use crate::weights::Weights;
 use lichen_host::{Buffer, Device, Recording, Role, View};
 use lichen_shaders::kernel::{Call, Kind};
+use lichen_shaders::packed::Format;
 use lichen_shaders::{
-    add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, mcsd_decay, mcsd_slope, rms_norm,
-    router, router_gate, scan, section_down, section_down_packed, section_sum, section_up, section_up_packed, slope,
+    add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, matmul_quantized, mcsd_decay,
+    mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_sum,
+    section_up, section_up_packed, section_up_quantized, slope,
 };
 use std::collections::HashMap;
 
@@ -174,12 +176,14 @@ impl Builder<'_> {
     }
     /// An activation of `width` elements a row.
     fn scratch(&mut self, name: &'static str, width: usize) -> View {
-        let len = self.rows * width;
+        self.buffer(name, Kind::Real, self.rows * width)
+    }
+    fn buffer(&mut self, name: &'static str, kind: Kind, len: usize) -> View {
         if let Some(buffer) = self.cache.get(name).filter(|b| self.shape.reuse && b.len() == len) {
             return buffer.view();
         }
         let label = if self.shape.reuse { name.to_string() } else { format!("{}.{name}", self.layer) };
-        let buffer = Buffer::new(label, Kind::Real, Role::Scratch, len);
+        let buffer = Buffer::new(label, kind, Role::Scratch, len);
         self.cache.insert(name, buffer.clone());
         buffer.view()
     }
@@ -203,6 +207,36 @@ impl Builder<'_> {
             eps: EPS,
         });
         self.push(call, &[x.clone(), gain, y.clone()])?;
+        Ok(y)
+    }
+    /// The rows of x in 8 bits.
+    fn quantize(&mut self, name: &'static str, x: &View, rows: usize) -> Result<View, Error> {
+        let width = x.len / rows;
+        let q = self.buffer(name, Kind::Index, rows * quantize::row_words(width));
+        let (rows, inputs) = (rows as u32, width as u32);
+        let call = quantize::call(quantize::Params { rows, inputs, x_stride: inputs, x_offset: 0 });
+        self.push(call, &[x.clone(), q.clone()])?;
+        Ok(q)
+    }
+    /// `y = x W^T` on whole rows of x, W being a weight of this layer: by integers where W has few enough bits.
+    fn project_whole(
+        &mut self,
+        name: &'static str,
+        integers: &'static str,
+        x: &View,
+        part: &str,
+    ) -> Result<View, Error> {
+        let parts = self.weights.parts(&format!("layers.{}.{part}", self.layer))?;
+        let inputs = x.len / self.rows;
+        let Some(format) = parts.format.filter(|f| f.has_scales()) else {
+            return self.project(name, x, 0, inputs, part, 1);
+        };
+        let (outputs, w) = (parts.spec.len() / inputs, parts.buffers[0].view());
+        let q = self.quantize(integers, x, self.rows)?;
+        let y = self.scratch(name, outputs);
+        let (rows, inputs, outputs, format) = (self.rows as u32, inputs as u32, outputs as u32, format.code());
+        let call = matmul_quantized::call(matmul_quantized::Params { rows, inputs, outputs, format });
+        self.push(call, &[q, w, y.clone()])?;
         Ok(y)
     }
     /// `y = x W^T` on columns `offset .. offset + inputs` of x, W being a weight of this layer.
@@ -286,7 +320,7 @@ impl Builder<'_> {
         let (channels, hv) = (c.conv_channels(), c.heads * c.value);
         let gain = self.weight("mix.norm")?;
         let n = self.norm("mix.n", x, gain, c.width, 1)?;
-        let proj = self.project("mix.proj", &n, 0, c.width, "mix.in", 1)?;
+        let proj = self.project_whole("mix.proj", "mix.n8", &n, "mix.in")?;
         let proj_stride = c.projection() as u32;
 
         let conv = self.scratch("mix.conv", channels);
@@ -331,7 +365,7 @@ impl Builder<'_> {
         let o = self.norm("mix.on", &o, gain, c.value, c.heads)?;
         let g = self.project("mix.g", &proj, gate_offset, c.rank, "mix.gate", 1)?;
         let og = self.gate("mix.og", true, &g, &o)?;
-        let y = self.project("mix.y", &og, 0, hv, "mix.out", 1)?;
+        let y = self.project_whole("mix.y", "mix.og8", &og, "mix.out")?;
         self.add("x.mix", x, &y)
     }
 
@@ -403,10 +437,13 @@ impl Builder<'_> {
             };
             (params, bound)
         });
+        let integers = parts.format.is_some_and(Format::has_scales);
+        let z = if integers { self.quantize("ffn.z8", &z, self.rows)? } else { z };
         for (params, [a, b, c, d]) in windows.clone() {
-            let call = match parts.format {
+            let call = match parts.format.map(|format| section_up_packed::Params::new(params, format)) {
                 None => section_up::call(params),
-                Some(format) => section_up_packed::call(section_up_packed::Params::new(params, format)),
+                Some(params) if integers => section_up_quantized::call(params),
+                Some(params) => section_up_packed::call(params),
             };
             self.push(call, &[z.clone(), places.clone(), a, b, c, d, h.clone()])?;
         }
@@ -468,6 +505,8 @@ impl Builder<'_> {
         if rows > 1 && parts.buffers.len() > 1 {
             return Err(Error::Train("a vocabulary table beyond 64 MiB gives logits for one row at a time".into()));
         }
+        let integers = parts.format.is_some_and(Format::has_scales);
+        let n = if integers { self.quantize("head.n8", &n.view(), rows)? } else { n.view() };
         for (i, table) in parts.buffers.iter().enumerate() {
             let outputs = parts.rows.min(c.vocab - i * parts.rows);
             let (rows, inputs, outs) = (rows as u32, d as u32, outputs as u32);
@@ -480,6 +519,10 @@ impl Builder<'_> {
                     x_stride: inputs,
                     x_offset: 0,
                 }),
+                Some(format) if integers => {
+                    let format = format.code();
+                    matmul_quantized::call(matmul_quantized::Params { rows, inputs, outputs: outs, format })
+                }
                 Some(format) => matmul_packed::call(matmul_packed::Params {
                     rows,
                     inputs,
@@ -491,7 +534,7 @@ impl Builder<'_> {
             };
             self.push(
                 call,
-                &[n.view(), table.view(), logits.slice(i * parts.rows * rows as usize, outputs * rows as usize)],
+                &[n.clone(), table.view(), logits.slice(i * parts.rows * rows as usize, outputs * rows as usize)],
             )?;
         }
         Ok(logits)

@@ -1,3 +1,4 @@
+//!use half
 //!use packed
 // Rows of a table in few bits: x[r] = scale * table[ids[r] - first]; one invocation for four elements.
 // ids [rows], table the words of a packed matrix [count, width], x [rows, width].

@@ -30,6 +30,8 @@ kernels! {
     embed_packed,
     matmul,
     matmul_packed,
+    quantize,
+    matmul_quantized,
     conv,
     slope,
     delta_inputs,
@@ -43,6 +45,7 @@ kernels! {
     section_up,
     section_down,
     section_up_packed,
+    section_up_quantized,
     section_down_packed,
     section_sum,
     plastic_gate,
@@ -56,6 +59,8 @@ pub const NONE: u32 = u32::MAX;
 /// Shared WGSL functions that a kernel asks for with `//!use NAME`.
 pub(crate) static SNIPPETS: &[(&str, &str)] = &[
     ("activation", include_str!("shared/activation.wgsl")),
+    ("half", include_str!("shared/half.wgsl")),
+    ("integers", include_str!("shared/integers.wgsl")),
     ("packed", include_str!("shared/packed.wgsl")),
     ("packed_sections", include_str!("shared/packed_sections.wgsl")),
     ("order", include_str!("shared/order.wgsl")),

@@ -1,3 +1,4 @@
+//!use half
 //!use packed
 // Rows times a matrix in few bits: y[r, o] = sum over j of w[o, j] * x[r, x_offset + j].
 // x [rows, x_stride], w the words of a packed matrix [outputs, inputs], y [rows, outputs].

@@ -42,6 +42,10 @@ impl Format {
     pub fn of(code: u32) -> Self {
         Self::ALL.get(code as usize).copied().unwrap_or(Self::Q4)
     }
+    /// Whether blocks of integers share scales.
+    pub fn has_scales(self) -> bool {
+        self != Self::F16
+    }
     /// What a row's length must divide by.
     pub fn multiple(self) -> usize {
         match self {

@@ -53,7 +53,7 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
 
 fn cases(c: &mut Cases<Params>) {
     // Half of the features suppressed, the others positive, as section_up leaves them.
-    packed_sections::windows(c, |draft| draft.reals("h", |r, _| r.normal().max(0.0).powi(2)));
+    packed_sections::windows(c, &Format::ALL, |_, draft| draft.reals("h", |r, _| r.normal().max(0.0).powi(2)));
     for format in Format::ALL {
         let p = Params {
             rows: 2,

@@ -1,3 +1,4 @@
+//!use half
 //!use packed
 //!use packed_sections
 // Down half of the picked sections over packed weights: slots[t, k] = sum over e of h[t, k, e] * down_e, suppressed

@@ -7,6 +7,7 @@
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
+use crate::packed::Format;
 pub use crate::shared::packed_sections::{Params, pack_slab, slab_words};
 
 crate::kernel! {
@@ -49,5 +50,5 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
 }
 
 fn cases(c: &mut Cases<Params>) {
-    crate::shared::packed_sections::windows(c, |draft| draft);
+    crate::shared::packed_sections::windows(c, &Format::ALL, |_, draft| draft);
 }

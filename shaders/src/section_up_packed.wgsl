@@ -1,3 +1,4 @@
+//!use half
 //!use packed
 //!use packed_sections
 // Up half of the picked sections over packed weights: h[t, k, e] = relu(up_e . z_t)^2.

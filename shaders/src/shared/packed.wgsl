@@ -1,15 +1,6 @@
 
-// Shared: weights in few bits (packed.rs), for kernels that define word(part, at) and have p.format:
+// Shared: weights in few bits (packed.rs), for kernels that use half, define word(part, at) and have p.format:
 // 0 half precision, 1 eight bits, 2 four bits.
-
-// Half number in the low 16 bits, by integers: a driver may flush small ones to zero.
-fn half_value(bits: u32) -> f32 {
-    let magnitude = bits & 0x7FFFu;
-    let normal = bitcast<f32>((magnitude << 13u) + 0x38000000u);
-    let small = f32(magnitude) * 5.9604644775390625e-8;
-    let value = select(normal, small, magnitude < 0x400u);
-    return select(value, -value, (bits & 0x8000u) != 0u);
-}
 
 fn half_pair(pair: u32) -> vec2<f32> {
     return vec2<f32>(half_value(pair & 0xFFFFu), half_value(pair >> 16u));

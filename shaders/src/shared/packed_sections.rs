@@ -115,31 +115,34 @@ pub(crate) fn add<'a>(
     ["chunk0", "chunk1", "chunk2", "chunk3"].into_iter().fold(draft, |draft, name| draft.words(name, chunk))
 }
 
-/// Adds the window cases that both kernels run; `fill` finishes each.
-pub(crate) fn windows(c: &mut Cases<Params>, fill: fn(Draft<'_>) -> Draft<'_>) {
+/// Adds the window cases that all kernels run; `finish` completes each.
+pub(crate) fn windows(c: &mut Cases<Params>, formats: &[Format], finish: for<'a> fn(Params, Draft<'a>) -> Draft<'a>) {
     let any = |held: usize| move |r: &mut Random, _: usize| r.below(held) as u32;
-    for format in Format::ALL {
+    for &format in formats {
+        let mut fill = |name: &str, p: Params, gap, held, ids: &mut dyn FnMut(&mut Random, usize) -> u32| {
+            finish(p, add(c, name, format, p, gap, held, ids));
+        };
         let small = Params { rows: 3, picks: 4, width: 32, neurons: 3, per_chunk: 2, chunks: 4, ..Params::default() };
         let tiny = Params { rows: 1, picks: 1, neurons: 4, per_chunk: 1, chunks: 1, ..small };
-        fill(add(c, "one", format, tiny, 0, [1, 0, 0, 0], |_, _| 0));
-        fill(add(c, "four_chunks", format, small, 64, [2; 4], any(8)));
+        fill("one", tiny, 0, [1, 0, 0, 0], &mut |_, _| 0);
+        fill("four_chunks", small, 64, [2; 4], &mut any(8));
         // Ids on both sides of the window, NONE, and one that the short last chunk does not hold.
         let part = Params { first: 3, chunks: 2, ..small };
         let ids = [3, 2, 4, crate::NONE, 5, 6, 7, 0, 4, 3, u32::MAX - 1, 5];
-        fill(add(c, "part", format, part, 0, [2, 1, 0, 0], |_, i| ids[i]));
+        fill("part", part, 0, [2, 1, 0, 0], &mut |_, i| ids[i]);
         for neurons in [1, 3, 5, 63, 65] {
             // Rows enough that not every feature of one neuron is suppressed.
             let p = Params { rows: 7, picks: 2, neurons, ..small };
-            fill(add(c, &format!("e{neurons}"), format, p, 64, [2; 4], any(8)));
+            fill(&format!("e{neurons}"), p, 64, [2; 4], &mut any(8));
         }
         // Half precision packs rows that are no whole blocks.
         for width in [4, 64, 68, 96].into_iter().filter(|&w: &usize| w.is_multiple_of(format.multiple())) {
             let p = Params { width: width as u32, neurons: 9, first: 1, per_chunk: 3, chunks: 1, ..small };
-            fill(add(c, &format!("w{width}"), format, p, 0, [3, 0, 0, 0], |r, _| 1 + r.below(3) as u32));
+            fill(&format!("w{width}"), p, 0, [3, 0, 0, 0], &mut |r, _| 1 + r.below(3) as u32);
         }
         let real = Params { rows: 1, picks: 6, width: 192, neurons: 64, per_chunk: 4, chunks: 2, ..small };
-        fill(add(c, "real", format, real, 0, [4, 4, 0, 0], any(8)));
+        fill("real", real, 0, [4, 4, 0, 0], &mut any(8));
         let rows = Params { rows: 70, picks: 3, width: 3 * BLOCK as u32, neurons: 6, ..small };
-        fill(add(c, "rows", format, rows, 64, [2; 4], any(9)));
+        fill("rows", rows, 64, [2; 4], &mut any(9));
     }
 }

@@ -13,7 +13,7 @@ macro_rules! vector {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[multiversion::multiversion(targets(
-            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+fma",
+            "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni+avx2+fma+f16c",
             "x86_64+avx2+fma+f16c"
         ))]
         pub(super) fn $name($($arg: $ty),*) $(-> $ret)? {

@@ -2,6 +2,7 @@
 //! A kernel that is not listed in [`FORMS`] runs its plain reference.
 
 mod delta_inputs;
+mod integers;
 mod lanes;
 mod loss;
 mod matmul;
@@ -9,6 +10,7 @@ mod matmul_packed;
 mod mixing;
 mod packed;
 mod product;
+mod quantized;
 mod routing;
 mod rows;
 mod scan;
@@ -70,6 +72,8 @@ static FORMS: &[Form] = forms![
     matmul: matmul + backward,
     matmul_packed: matmul_packed::matmul,
     embed_packed: matmul_packed::embed,
+    quantize: quantized::quantize,
+    matmul_quantized: quantized::matmul,
     conv: mixing::conv + backward,
     slope: mixing::slope + backward,
     delta_inputs: delta_inputs + backward,
@@ -81,6 +85,7 @@ static FORMS: &[Form] = forms![
     section_up: sections::up + backward,
     section_down: sections::down + backward,
     section_up_packed: sections_packed::up,
+    section_up_quantized: sections_packed::up_quantized,
     section_down_packed: sections_packed::down,
     section_sum: rows::section_sum + backward,
     cross_entropy: loss::cross_entropy + backward,

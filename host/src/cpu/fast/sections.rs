@@ -4,7 +4,7 @@
 //! Nothing is added to one element by two workers: slots belong to one section, a row's input gradient to one
 //! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
 //!
-//! The forward runs serve packed weights too, through [`Weights`].
+//! The forward runs serve packed weights too, through [`Up`] and [`Down`].
 
 use super::Fresh;
 use super::lanes::{LANES, dot, madd, prefetch, vector};
@@ -146,49 +146,72 @@ fn starts(slots: &[usize], picks: usize, width: usize) -> Vec<usize> {
     slots.iter().map(|slot| slot / picks * width).collect()
 }
 
-/// The weights of a window's sections, in whatever form they are kept.
-pub(super) trait Weights: Sync {
-    /// Columns that [`Weights::down`] takes together.
-    const COLUMNS: usize;
-    /// Rows below which [`Weights::down`] for each beats [`Weights::whole`] for all.
-    const FEW: usize;
-    /// `h = relu(W z)^2` of one row, for some neurons of a section.
-    fn up(&self, section: usize, neurons: Range<usize>, z: &[f32], h: &mut [f32]);
-    /// `y = sum over e of h[e] down[e]` of one row, for some columns; suppressed neurons are skipped.
-    fn down(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]);
-    /// Shows `then` the up or down matrix [neurons, width] as floats.
-    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32]));
+/// The up weights of a window's sections and the rows z that they meet, in whatever form they are kept.
+pub(super) trait Up: Sync {
+    /// `h = W z` of one row of z, for some neurons of a section.
+    fn one(&self, section: usize, neurons: Range<usize>, row: usize, h: &mut [f32]);
+    /// `h[i] = W z` of many rows, those of some slots: row i of h starts at `to[i]`. `picks` slots share a row of z.
+    ///
+    /// Nobody else may touch those rows of h meanwhile, and they must not overlap.
+    fn many(&self, section: usize, slots: &[usize], picks: usize, h: Scatter, to: &[usize]);
 }
 
-/// Weights that are floats already.
+/// The down weights of a window's sections, in whatever form they are kept.
+pub(super) trait Down: Sync {
+    /// Columns that [`Down::one`] takes together.
+    const COLUMNS: usize;
+    /// Rows below which [`Down::one`] for each beats [`Down::whole`] for all.
+    const FEW: usize;
+    /// `y = sum over e of h[e] down[e]` of one row, for some columns; suppressed neurons are skipped.
+    fn one(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]);
+    /// Shows `then` the matrix [neurons, width] as floats.
+    fn whole(&self, section: usize, then: impl FnOnce(&[f32]));
+}
+
+/// Weights that are floats already, and the rows that their up halves meet.
 struct Plain<'a> {
     s: &'a Shape,
     chunks: [&'a [f32]; 4],
+    z: &'a [f32],
 }
-impl Weights for Plain<'_> {
+impl Up for Plain<'_> {
+    fn one(&self, section: usize, neurons: Range<usize>, r: usize, h: &mut [f32]) {
+        let w = self.s.block(self.chunks, section, false);
+        let width = self.s.width;
+        row(&self.z[r * width..][..width], &w[neurons.start * width..neurons.end * width], h);
+    }
+    fn many(&self, section: usize, slots: &[usize], picks: usize, h: Scatter, to: &[usize]) {
+        up_many(self.s, self.s.block(self.chunks, section, false), self.z, slots, picks, h, to);
+    }
+}
+impl Down for Plain<'_> {
     const COLUMNS: usize = LANES;
     const FEW: usize = 0;
-    fn up(&self, section: usize, neurons: Range<usize>, z: &[f32], h: &mut [f32]) {
-        let w = self.s.block(self.chunks, section, false);
-        row(z, &w[neurons.start * self.s.width..neurons.end * self.s.width], h);
-    }
-    fn down(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
+    fn one(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
         combine(h, &self.s.block(self.chunks, section, true)[columns.start..], self.s.width, y);
     }
-    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32])) {
-        then(self.s.block(self.chunks, section, down));
+    fn whole(&self, section: usize, then: impl FnOnce(&[f32])) {
+        then(self.s.block(self.chunks, section, true));
     }
 }
 
-/// The up kernel: z [rows, width] to h [rows, picks, neurons].
-pub(super) fn run_up(pool: &Pool, s: &Shape, weights: &impl Weights, ids: &[u32], z: &[f32], h: &mut [f32]) {
+/// `h = W z` of many rows of floats: see [`Up::many`]; W is [neurons, width].
+pub(super) fn up_many(s: &Shape, w: &[f32], z: &[f32], slots: &[usize], picks: usize, h: Scatter, to: &[usize]) {
+    let mut turned = Scratch::new(s.neurons * s.width);
+    transpose(w, s.neurons, s.width, &mut turned);
+    let from = starts(slots, picks, s.width);
+    times(Rows { data: z, starts: &from }, s.width, &turned, s.neurons, h, to, false);
+}
+
+/// The up kernel: rows of z to h [rows, picks, neurons].
+pub(super) fn run_up(pool: &Pool, s: &Shape, weights: &impl Up, ids: &[u32], h: &mut [f32]) {
     let h = Scatter::new(h);
     if s.rows < 3 {
         return each_slot(pool, s, ids, s.neurons, LANES, |slot, section, part| {
-            let z = &z[slot / s.picks * s.width..][..s.width];
             // SAFETY: every part of every slot is visited once.
             let h = unsafe { h.row(slot * s.neurons + part.start, part.len()) };
-            weights.up(section, part, z, h);
+            weights.one(section, part, slot / s.picks, h);
+            square(h);
         });
     }
     let plan = Plan::new(s, ids, 0..s.rows);
@@ -198,14 +221,11 @@ pub(super) fn run_up(pool: &Pool, s: &Shape, weights: &impl Weights, ids: &[u32]
             for (&slot, &to) in slots.iter().zip(&to) {
                 // SAFETY: every slot is in one piece of work.
                 let h = unsafe { h.row(to, s.neurons) };
-                weights.up(section, 0..s.neurons, &z[slot / s.picks * s.width..][..s.width], h);
+                weights.one(section, 0..s.neurons, slot / s.picks, h);
             }
-            return;
+        } else {
+            weights.many(section, slots, s.picks, h, &to);
         }
-        let mut turned = Scratch::new(s.neurons * s.width);
-        weights.whole(section, false, |w| transpose(w, s.neurons, s.width, &mut turned));
-        let from = starts(slots, s.picks, s.width);
-        times(Rows { data: z, starts: &from }, s.width, &turned, s.neurons, h, &to, false);
         for to in to {
             // SAFETY: every slot is in one piece of work.
             square(unsafe { h.row(to, s.neurons) });
@@ -214,14 +234,14 @@ pub(super) fn run_up(pool: &Pool, s: &Shape, weights: &impl Weights, ids: &[u32]
 }
 
 /// The down kernel: h [rows, picks, neurons] to y [rows, picks, width].
-pub(super) fn run_down<W: Weights>(pool: &Pool, s: &Shape, weights: &W, ids: &[u32], h: &[f32], y: &mut [f32]) {
+pub(super) fn run_down<W: Down>(pool: &Pool, s: &Shape, weights: &W, ids: &[u32], h: &[f32], y: &mut [f32]) {
     let y = Scatter::new(y);
     if s.rows < 3 {
         return each_slot(pool, s, ids, s.width, W::COLUMNS, |slot, section, part| {
             let h = &h[slot * s.neurons..][..s.neurons];
             // SAFETY: every part of every slot is visited once.
             let y = unsafe { y.row(slot * s.width + part.start, part.len()) };
-            weights.down(section, part, h, y);
+            weights.one(section, part, h, y);
         });
     }
     let plan = Plan::new(s, ids, 0..s.rows);
@@ -231,11 +251,11 @@ pub(super) fn run_down<W: Weights>(pool: &Pool, s: &Shape, weights: &W, ids: &[u
             for (&from, &to) in from.iter().zip(&to) {
                 // SAFETY: every slot is in one piece of work.
                 let y = unsafe { y.row(to, s.width) };
-                weights.down(section, 0..s.width, &h[from..][..s.neurons], y);
+                weights.one(section, 0..s.width, &h[from..][..s.neurons], y);
             }
             return;
         }
-        weights.whole(section, true, |w| {
+        weights.whole(section, |w| {
             times(Rows { data: h, starts: &from }, s.neurons, w, s.width, y, &to, false);
         });
     });
@@ -247,8 +267,8 @@ pub(super) mod up {
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let s = Shape::plain(p);
-        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
-        run_up(pool, &s, &weights, a.ids, a.z, a.h);
+        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3], z: a.z };
+        run_up(pool, &s, &weights, a.ids, a.h);
     }
 
     pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
@@ -291,7 +311,7 @@ pub(super) mod down {
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let s = Shape::plain(p);
-        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        let weights = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3], z: &[] };
         run_down(pool, &s, &weights, a.ids, a.h, a.slots);
     }
 
@@ -376,7 +396,7 @@ fn each_slot(
 }
 
 vector! {
-    /// `h = relu(W z)^2` of one row.
+    /// `h = W z` of one row.
     fn row(z: &[f32], w: &[f32], h: &mut [f32]) {
         let width = z.len();
         for (h, w) in h.chunks_mut(4).zip(w.chunks(4 * width)) {
@@ -385,10 +405,6 @@ vector! {
             } else {
                 h.iter_mut().zip(w.chunks(width)).for_each(|(h, w)| *h = dot::<FMA>(z, w));
             }
-        }
-        for h in h {
-            let x = if *h > 0.0 { *h } else { 0.0 };
-            *h = x * x;
         }
     }
 }

@@ -1,12 +1,15 @@
-//! `section_up_packed` and `section_down_packed`: the walks of [`super::sections`] over packed weights.
+//! `section_up_packed`, `section_up_quantized` and `section_down_packed`: the walks of [`super::sections`] over packed
+//! weights.
 //!
 //! For few rows weights are unpacked in registers where they are multiplied, a block of 32 at a time, and the block's
-//! scale multiplies the block's sum; for many rows a section is unpacked to floats once and the tiles do the rest.
+//! scale multiplies the block's sum; for many rows a section is unpacked to floats, or turned for tiles of integers,
+//! once and the tiles do the rest.
 
+use super::integers::{self, Quantized, Turned, sums, tiled, tiles};
 use super::lanes::{LANES, madd, prefetch, vector};
 use super::packed::{Blocks, Bytes, Halves, Nibbles, Packed, half, row, unpack};
-use super::sections::{self, Shape, Weights, run_down, run_up, square, take};
-use super::share::Scratch;
+use super::sections::{Down, FEW, Shape, Up, run_down, run_up, take, up_many};
+use super::share::{Scatter, Scratch};
 use crate::pool::Pool;
 use lichen_shaders::packed::{BLOCK, Format};
 use std::ops::Range;
@@ -17,8 +20,29 @@ pub(super) mod up {
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let s = Shape::new(&p.window(), p.half());
+        let chunks = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        run_up(pool, &s, &Floats { weights: chunks, z: a.z }, a.ids, a.h);
+    }
+}
+
+pub(super) mod up_quantized {
+    use super::*;
+    use lichen_shaders::section_up_quantized::{Args, Params};
+
+    pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
+        let s = Shape::new(&p.window(), p.half());
         let weights = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
-        run_up(pool, &s, &weights, a.ids, a.z, a.h);
+        let (rows, z) = (p.rows as usize, Quantized::new(a.z, s.width));
+        // Many rows need more of z than its words.
+        let few = a.ids.len() < FEW;
+        let room = if few {
+            Scratch::new(0)
+        } else if tiled() {
+            sums(z, rows)
+        } else {
+            z.floats(rows)
+        };
+        run_up(pool, &s, &Integers { weights, z, room: &room }, a.ids, a.h);
     }
 }
 
@@ -43,22 +67,59 @@ impl<'a> Chunks<'a> {
     fn matrix(&self, section: usize, down: bool) -> Packed<'a> {
         Packed::new(self.format, self.s.neurons, self.s.width, self.s.block(self.chunks, section, down))
     }
-}
-impl Weights for Chunks<'_> {
-    const COLUMNS: usize = BLOCK;
-    const FEW: usize = sections::FEW;
-    fn up(&self, section: usize, neurons: Range<usize>, z: &[f32], h: &mut [f32]) {
-        row(z, self.matrix(section, false), neurons.start, &mut Scratch::new(4 * (self.s.width / BLOCK)), h);
-        square(h);
+    /// The matrix as floats.
+    fn floats(&self, section: usize, down: bool) -> Scratch {
+        let mut floats = Scratch::new(self.s.neurons * self.s.width);
+        unpack(self.matrix(section, down), &mut floats);
+        floats
     }
-    fn down(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
+}
+impl Down for Chunks<'_> {
+    const COLUMNS: usize = BLOCK;
+    const FEW: usize = FEW;
+    fn one(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
         let mut factors = Scratch::new(4 * (columns.len() / BLOCK));
         combine(h, self.matrix(section, true), columns.start, &mut factors, y);
     }
-    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32])) {
-        let mut floats = Scratch::new(self.s.neurons * self.s.width);
-        unpack(self.matrix(section, down), &mut floats);
-        then(&floats);
+    fn whole(&self, section: usize, then: impl FnOnce(&[f32])) {
+        then(&self.floats(section, true));
+    }
+}
+
+/// Packed weights that meet rows of floats.
+struct Floats<'a> {
+    weights: Chunks<'a>,
+    z: &'a [f32],
+}
+impl Up for Floats<'_> {
+    fn one(&self, section: usize, neurons: Range<usize>, r: usize, h: &mut [f32]) {
+        let width = self.weights.s.width;
+        let mut scales = Scratch::new(4 * (width / BLOCK));
+        row(&self.z[r * width..][..width], self.weights.matrix(section, false), neurons.start, &mut scales, h);
+    }
+    fn many(&self, section: usize, slots: &[usize], picks: usize, h: Scatter, to: &[usize]) {
+        up_many(self.weights.s, &self.weights.floats(section, false), self.z, slots, picks, h, to);
+    }
+}
+
+/// Packed weights that meet rows in 8 bits.
+struct Integers<'a> {
+    weights: Chunks<'a>,
+    z: Quantized<'a>,
+    /// Of many rows: sums of z's blocks where integers have tiles, z as floats elsewhere.
+    room: &'a [f32],
+}
+impl Up for Integers<'_> {
+    fn one(&self, section: usize, neurons: Range<usize>, r: usize, h: &mut [f32]) {
+        integers::row(self.z, r, self.weights.matrix(section, false), neurons.start, h);
+    }
+    fn many(&self, section: usize, slots: &[usize], picks: usize, h: Scatter, to: &[usize]) {
+        if tiled() {
+            let from: Vec<usize> = slots.iter().map(|slot| slot / picks).collect();
+            let weights = Turned::new(self.weights.matrix(section, false), self.weights.s.neurons);
+            return tiles(self.z, self.room, &from, &weights, h, to);
+        }
+        up_many(self.weights.s, &self.weights.floats(section, false), self.room, slots, picks, h, to);
     }
 }
 
