@@ -14,6 +14,7 @@
 use crate::cases::{Cases, Draft};
 use crate::kernel::{Real, Tolerance};
 use crate::shared::order::{best, without_nan};
+use std::borrow::Cow;
 
 crate::params! {
     /// Logits.
@@ -82,8 +83,11 @@ fn real<F: Real>(bits: u32) -> F {
     F::of(f64::from(f32::from_bits(bits)))
 }
 
+/// Finds the ids of so many highest scores, best first, ties by id; NaN counts as minus infinity.
+pub type Best<F> = fn(&[F], usize) -> Vec<u32>;
+
 /// The id drawn from these logits, penalty included.
-fn draw<F: Real>(logits: &[F], settings: &[u32], position: u32) -> u32 {
+fn draw<F: Real>(logits: &[F], settings: &[u32], position: u32, best: Best<F>) -> u32 {
     let temperature: F = real(settings[setting::TEMPERATURE]);
     if !(temperature > F::zero()) {
         return best(logits, 1)[0];
@@ -122,11 +126,16 @@ fn draw<F: Real>(logits: &[F], settings: &[u32], position: u32) -> u32 {
 }
 
 fn reference<F: Real>(p: &Params, a: Args<F>) {
+    run(p, a, best);
+}
+
+/// Draws a token, given a way to find the best ids.
+pub fn run<F: Real>(p: &Params, a: Args<F>, best: Best<F>) {
     let [live, position, emitted, _] = [a.control[0], a.control[1], a.control[2], a.control[3]];
     if live == 0 || emitted >= p.capacity || p.vocab == 0 {
         return;
     }
-    let mut logits = a.logits.to_vec();
+    let mut logits = Cow::Borrowed(a.logits);
     let penalty: F = real(a.settings[setting::REPEAT_PENALTY]);
     if penalty != F::one() {
         let last = a.settings[setting::REPEAT_LAST_N].min(position).min(LIMIT as u32);
@@ -134,12 +143,12 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
         seen.sort_unstable();
         seen.dedup();
         for id in seen {
-            if let Some(l) = logits.get_mut(id as usize) {
+            if let Some(l) = logits.to_mut().get_mut(id as usize) {
                 *l = if *l > F::zero() { *l / penalty } else { *l * penalty };
             }
         }
     }
-    let id = draw(&logits, a.settings, position);
+    let id = draw(&logits, a.settings, position, best);
     a.token[0] = id;
     a.out[emitted as usize] = id;
     a.history[position as usize % LIMIT] = id;

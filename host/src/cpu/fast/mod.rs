@@ -13,6 +13,7 @@ mod product;
 mod quantized;
 mod routing;
 mod rows;
+mod sample;
 mod scan;
 mod sections;
 mod sections_packed;
@@ -89,6 +90,7 @@ static FORMS: &[Form] = forms![
     section_down_packed: sections_packed::down,
     section_sum: rows::section_sum + backward,
     cross_entropy: loss::cross_entropy + backward,
+    sample: sample,
 ];
 
 fn form(kernel: &Kernel, plain: bool) -> Option<&'static Form> {
