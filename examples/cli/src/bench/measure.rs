@@ -55,7 +55,7 @@ impl Plan {
 pub(super) struct Single {
     pub(super) model: String,
     pub(super) device: String,
-    pub(super) storage: &'static str,
+    pub(super) storage: String,
     pub(super) total_params: u64,
     pub(super) active_params: u64,
     pub(super) decode_tok_s: f64,
@@ -231,7 +231,7 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
     Single {
         model: name,
         device: model.device().name(),
-        storage: storage.name(),
+        storage: storage.to_string(),
         total_params: c.total_params(),
         active_params: c.active_params(),
         decode_tok_s: decode,

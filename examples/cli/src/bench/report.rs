@@ -226,7 +226,7 @@ mod tests {
         Single {
             model: "nano".into(),
             device: "cpu".into(),
-            storage: "f32",
+            storage: "f32".into(),
             total_params: 10_000_000,
             active_params: 1_700_000,
             decode_tok_s: 1234.5,
