@@ -382,10 +382,10 @@ pub(crate) struct QuantizeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct PartsArgs {
     /// How the token table is stored, which is the head as well [default: as the rest]
-    #[arg(long, value_enum, value_name = "TYPE")]
+    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
     pub(crate) embed: Option<StorageArg>,
     /// How the recurrent blocks are stored [default: as the rest]
-    #[arg(long, value_enum, value_name = "TYPE")]
+    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
     pub(crate) mixer: Option<StorageArg>,
 }
 impl PartsArgs {
