@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { vocab: Tokenizer::bytes().vocab(), ..config };
     let (rounds, tokens, threads) = (number(1, 21), number(2, 100), number(3, 0));
     let wanted = arguments.get(4).map_or("f32", String::as_str);
-    let storage = Storage::ALL.into_iter().find(|(_, name)| *name == wanted).ok_or("no such storage")?.0;
+    let storage: Storage = wanted.parse()?;
     let grown = Config { sections: config.sections * 10, ..config.clone() };
     let device = Arc::new(Device::cpu(threads));
     println!("{}", device.name());

@@ -6,9 +6,10 @@
 
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
-use crate::header::{Dtype, Entry, Hash, Header, Storage};
+use crate::header::{Dtype, Entry, Hash, Header};
 use crate::init;
 use crate::source::{Source, fetch};
+use crate::storage::{Precision, Storage};
 use crate::tokenizer::Tokenizer;
 use half::f16;
 use lichen_shaders::packed::{self, BLOCK, Format, half_at};
@@ -165,6 +166,7 @@ fn write(
     let slab = header.storage.slab_bytes(&header.config) as usize;
     let mut each = |entry: &Entry, to: &mut dyn FnMut(&[u8]) -> Result<(), Error>| {
         let (spec, row_len) = (&entry.spec, row_len(&entry.spec));
+        let precision = header.storage.of(spec);
         let count = spec.len() / row_len;
         let step = if spec.is_sections() { 1 } else { (PIECE / row_len).max(1) };
         let (mut data, mut bytes, mut scales) = (Vec::new(), Vec::new(), Vec::new());
@@ -174,7 +176,7 @@ fn write(
             // Half precision ends at 65504: what is finite here may not be finite there.
             let bad = data.iter().position(|&x| {
                 !x.is_finite()
-                    || (entry.dtype != Dtype::F32 && header.storage != Storage::F32 && !f16::from_f32(x).is_finite())
+                    || (entry.dtype != Dtype::F32 && precision != Precision::F32 && !f16::from_f32(x).is_finite())
             });
             if let Some(i) = bad {
                 return Err(Error::NotFinite { name: spec.name.clone(), value: data[i], at: first * row_len + i });

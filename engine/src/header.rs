@@ -5,12 +5,11 @@
 //! layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
 //! allocated: hostile and damaged headers are errors of one line.
 
-use crate::config::{Config, Mixer, TensorSpec};
+use crate::config::{Config, TensorSpec};
 use crate::error::Error;
 use crate::source::{Source, fetch};
+use crate::storage::Storage;
 use crate::tokenizer::Tokenizer;
-use lichen_shaders::packed::Format;
-use lichen_shaders::section_up_packed::slab_words;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -26,20 +25,6 @@ const ALIGN: usize = 64;
 
 /// A SHA-256.
 pub(crate) type Hash = [u8; 32];
-
-/// How weights are stored. Norms, biases, rates and convolutions are always float32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// Float32: exact.
-    F32,
-    /// Half precision: half the bytes. Router rows stay float32.
-    F16,
-    /// 8 bits and a scale for every 32 neighbours: 8.5 bits a weight.
-    Q8,
-    /// 4 bits and a scale: 4.5 bits a weight. The router and the low-rank projections keep 8.
-    Q4,
-}
 
 /// Element type of one tensor in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,112 +69,6 @@ pub struct Header {
 
 fn bad(what: impl fmt::Display) -> Error {
     Error::File(what.to_string().replace(['\n', '\r'], " "))
-}
-
-impl Storage {
-    /// Every way, by its name in files.
-    pub const ALL: [(Self, &'static str); 4] =
-        [(Self::F32, "f32"), (Self::F16, "f16"), (Self::Q8, "q8"), (Self::Q4, "q4")];
-
-    /// Its name in files and on the command line.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(s, _)| *s == self).map_or("", |(_, name)| name)
-    }
-
-    /// How a tensor lies in the memory of a device that generates: packed, or as float32.
-    pub fn packing(self, config: &Config, spec: &TensorSpec) -> Option<Format> {
-        let columns = if spec.is_sections() { config.width } else { spec.shape.get(1).copied().unwrap_or(1) };
-        // Products in diagonal blocks have no packed form; and only matrices tolerate rounding.
-        let blocks = config.mixer == Mixer::Mcsd && spec.name.contains(".mix.");
-        let rows = spec.name.ends_with("route.rows");
-        let wanted = match self {
-            _ if !spec.decays || blocks => None,
-            // One row a section, all of them read for every token: the only bytes that grow with the model.
-            _ if rows => Some(Format::Q8),
-            Storage::F32 => None,
-            Storage::F16 => Some(Format::F16),
-            Storage::Q8 => Some(Format::Q8),
-            Storage::Q4 => {
-                let small = [".route.project", ".mix.decay", ".mix.gate"];
-                Some(if small.iter().any(|end| spec.name.ends_with(end)) { Format::Q8 } else { Format::Q4 })
-            }
-        }?;
-        // Rows too short for a block: the low-rank projections of small models.
-        let fits = |format: Format| columns.is_multiple_of(format.multiple());
-        let halves = Some(Format::F16).filter(|_| !(rows && self.floats()));
-        Some(wanted).filter(|&f| fits(f)).or(halves.filter(|&f| fits(f)))
-    }
-
-    /// The same in a file, where floats stay floats: training goes on from there.
-    pub(crate) fn packing_in_file(self, config: &Config, spec: &TensorSpec) -> Option<Format> {
-        self.packing(config, spec).filter(|&format| !self.floats() || format == Format::F16)
-    }
-    fn floats(self) -> bool {
-        matches!(self, Storage::F32 | Storage::F16)
-    }
-
-    /// Bytes of one section in a device's memory.
-    pub fn section_bytes(self, config: &Config) -> u64 {
-        4 * match self.packing_of_sections(config) {
-            None => config.stride() as u64,
-            Some(format) => slab_words(format, config.neurons, config.width) as u64,
-        }
-    }
-    fn packing_of_sections(self, config: &Config) -> Option<Format> {
-        config.tensors().iter().find(|t| t.is_sections()).and_then(|t| self.packing(config, t))
-    }
-    fn bytes_of(self, config: &Config, sections: usize) -> u64 {
-        let tensor = |spec: &TensorSpec| match self.packing(config, spec) {
-            _ if spec.is_sections() => sections as u64 * self.section_bytes(config),
-            None => 4 * spec.len() as u64,
-            Some(format) => 4 * format.words(spec.len()) as u64,
-        };
-        config.tensors().iter().map(tensor).sum()
-    }
-    /// Bytes of all weights in a device's memory.
-    pub fn resident_bytes(self, config: &Config) -> u64 {
-        self.bytes_of(config, config.all_sections())
-    }
-    /// Bytes of the weights that one token reads: mixers, router, shared and picked sections, and the tied table once.
-    pub fn active_bytes(self, config: &Config) -> u64 {
-        self.bytes_of(config, config.slots())
-    }
-
-    /// Bytes of one section's slab in a file: a multiple of 256.
-    pub(crate) fn slab_bytes(self, config: &Config) -> u64 {
-        let half = config.neurons * config.width;
-        let bytes = match self {
-            Storage::F32 => 8 * half,
-            Storage::F16 => 4 * half,
-            Storage::Q8 => 4 * slab_words(Format::Q8, config.neurons, config.width),
-            Storage::Q4 => 4 * slab_words(Format::Q4, config.neurons, config.width),
-        };
-        (bytes as u64).next_multiple_of(256)
-    }
-
-    /// Element type, shape in the file and bytes of a tensor.
-    fn layout(self, config: &Config, spec: &TensorSpec) -> (Dtype, Vec<u64>, u64) {
-        let shape: Vec<u64> = spec.shape.iter().map(|&n| n as u64).collect();
-        let len = spec.len() as u64;
-        if spec.is_sections() {
-            let slab = self.slab_bytes(config);
-            return (Dtype::U8, vec![shape[0], slab], shape[0] * slab);
-        }
-        match self.packing_in_file(config, spec) {
-            Some(format @ (Format::Q8 | Format::Q4)) => {
-                let bytes = 4 * format.words(spec.len()) as u64;
-                (Dtype::U8, vec![bytes], bytes)
-            }
-            Some(Format::F16) => (Dtype::F16, shape, len * 2),
-            None if self.halves(spec) => (Dtype::F16, shape, len * 2),
-            None => (Dtype::F32, shape, len * 4),
-        }
-    }
-
-    /// Whether a tensor that no device holds packed is stored in half precision all the same.
-    fn halves(self, spec: &TensorSpec) -> bool {
-        self != Self::F32 && spec.decays && !spec.name.ends_with("route.rows")
-    }
 }
 
 impl Header {
@@ -257,10 +136,7 @@ impl Header {
         let mut take = |key: &str| meta.remove(key).ok_or_else(|| bad(format!("the header has no `{key}`")));
         let config: Config = serde_json::from_str(&take("config")?).map_err(|e| bad(format!("config: {e}")))?;
         config.validate()?;
-        let name = take("storage")?;
-        let Some(&(storage, _)) = Storage::ALL.iter().find(|(_, n)| *n == name) else {
-            return Err(bad(format!("storage is {:?}, should be f32, f16, q8 or q4", shorten(&name))));
-        };
+        let storage: Storage = take("storage")?.parse()?;
         let tokenizer = Tokenizer::from_json(&take("tokenizer")?)?;
         if tokenizer.vocab() != config.vocab {
             return Err(bad(format!("the tokenizer has {} tokens, the config {}", tokenizer.vocab(), config.vocab)));
@@ -312,7 +188,7 @@ impl Header {
         let mut meta = vec![
             ("format".to_string(), FORMAT.to_string()),
             ("config".into(), serde_json::to_string(&self.config).map_err(bad)?),
-            ("storage".into(), self.storage.name().into()),
+            ("storage".into(), self.storage.to_string()),
             ("tokenizer".into(), self.tokenizer.to_json()),
             ("about".into(), self.about.clone()),
         ];
@@ -352,7 +228,7 @@ impl Header {
 }
 
 /// Parts of a message that come from a file stay short.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}...", text[..end].escape_debug()),
         None => text.escape_debug().to_string(),

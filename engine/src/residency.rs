@@ -6,8 +6,9 @@
 use crate::checkpoint::{Stored, read};
 use crate::config::Config;
 use crate::error::Error;
-use crate::header::{Entry, Header, Storage};
+use crate::header::{Entry, Header};
 use crate::source::Source;
+use crate::storage::Storage;
 use crate::weights::{ARENA, Weights};
 use lichen_host::Device;
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use crate::checkpoint::unpack;
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
-use crate::header::Storage;
+use crate::storage::Storage;
 use bytemuck::Pod;
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::kernel::Kind;

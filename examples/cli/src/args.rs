@@ -3,6 +3,7 @@
 use crate::output::Color;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lichen::{Precision, Storage};
 use std::path::PathBuf;
 
 /// A small language model that runs, and learns, on this machine alone.
@@ -248,7 +249,7 @@ pub(crate) struct BenchArgs {
     /// Model file, as elsewhere; may be given several times
     #[arg(short, long, value_name = "FILE")]
     pub(crate) model: Vec<PathBuf>,
-    /// A size of the family with random weights, held as f16 or otherwise (small:q8); may be given several times
+    /// A size of the family with random weights, held as f16 or otherwise (small:q8, small:q4+embed=q8); may be given several times
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     pub(crate) size: Vec<String>,
     /// Device, as elsewhere; may be given several times [default: auto]
@@ -346,6 +347,8 @@ pub(crate) struct NewArgs {
     /// How weights are stored
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
     pub(crate) storage: StorageArg,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
     /// Overwrite an existing file
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -362,6 +365,8 @@ pub(crate) struct QuantizeArgs {
     /// How weights are stored
     #[arg(long, value_enum, value_name = "TYPE")]
     pub(crate) to: StorageArg,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
@@ -371,6 +376,24 @@ pub(crate) struct QuantizeArgs {
     /// Overwrite an existing file
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// Parts that are stored otherwise than the rest: the sections and their router.
+#[derive(Args, Debug)]
+pub(crate) struct PartsArgs {
+    /// How the token table is stored, which is the head as well [default: as the rest]
+    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
+    pub(crate) embed: Option<StorageArg>,
+    /// How the recurrent blocks are stored [default: as the rest]
+    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
+    pub(crate) mixer: Option<StorageArg>,
+}
+impl PartsArgs {
+    /// All parts together.
+    pub(crate) fn storage(&self, rest: StorageArg) -> Storage {
+        let or_rest = |part: Option<StorageArg>| part.unwrap_or(rest).into();
+        Storage { sections: rest.into(), embed: or_rest(self.embed), mixer: or_rest(self.mixer) }
+    }
 }
 
 /// How weights are stored in a file.
@@ -385,4 +408,14 @@ pub(crate) enum StorageArg {
     Q8,
     /// 4 bits a weight, and a scale for every 32
     Q4,
+}
+impl From<StorageArg> for Precision {
+    fn from(storage: StorageArg) -> Self {
+        match storage {
+            StorageArg::F16 => Precision::F16,
+            StorageArg::F32 => Precision::F32,
+            StorageArg::Q8 => Precision::Q8,
+            StorageArg::Q4 => Precision::Q4,
+        }
+    }
 }

@@ -4,8 +4,8 @@ use crate::args::InspectArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, for_terminal, print, print_json, short};
 use crate::{export, files, load};
-use lichen::{Checkpoint, Header};
-use serde_json::{Value, json};
+use lichen::{Checkpoint, Header, Storage};
+use serde_json::{Map, Value, json};
 
 pub(crate) fn inspect(args: &InspectArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
@@ -32,15 +32,28 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
 
 fn as_json(file: Option<String>, header: &Header, verified: Option<bool>) -> Value {
     let c = &header.config;
+    let parts: Map<String, Value> =
+        header.storage.parts().into_iter().map(|(part, held)| (part.into(), held.name().into())).collect();
     json!({
         "file": file, "id": header.id, "parent": header.parent, "about": header.about, "bytes": header.file_len(),
-        "storage": header.storage.name(), "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
+        "storage": header.storage.to_string(), "parts": parts, "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
         "total_params": c.total_params(), "active_params": c.active_params(),
         "active_section_share": c.active_section_share(), "active_bytes_per_token": header.storage.active_bytes(c),
         "resident_bytes": header.storage.resident_bytes(c),
         "sections": c.layers * c.sections, "section_bytes": header.storage.section_bytes(c),
         "hashes_ok": verified,
     })
+}
+
+/// The precision of all weights; of the others by name where they differ.
+fn held(storage: Storage) -> String {
+    let mut text = storage.sections.name().to_string();
+    for (part, precision) in [("the token table", storage.embed), ("mixers", storage.mixer)] {
+        if precision != storage.sections {
+            text.push_str(&format!(", {part} as {}", precision.name()));
+        }
+    }
+    text
 }
 
 fn as_text(name: &str, header: &Header, verified: Option<bool>) -> String {
@@ -51,7 +64,7 @@ fn as_text(name: &str, header: &Header, verified: Option<bool>) -> String {
         ("id", header.id.clone()),
         ("about", for_terminal(&header.about).replace('\n', " ")),
         ("parent", header.parent.clone().unwrap_or_default()),
-        ("file", format!("{}, weights as {}", bytes(header.file_len()), header.storage.name())),
+        ("file", format!("{}, weights as {}", bytes(header.file_len()), held(header.storage))),
         ("weights", format!("{} in all, {} active for a token", short(c.total_params()), short(c.active_params()))),
         (
             "layers",

@@ -2,9 +2,9 @@
 
 use crate::args::NewArgs;
 use crate::failure::{Done, Failure};
+use crate::files;
 use crate::output::{bytes, note, short};
 use crate::recipe::Recipe;
-use crate::{files, train};
 use lichen::Tokenizer;
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ pub(crate) fn new(args: &NewArgs) -> Done {
     files::may_overwrite(&args.out, args.yes)?;
     let tokenizer = tokenizer(config.vocab)?;
     let header = files::write(&args.out, |out| {
-        lichen::write_random(&config, tokenizer, args.seed, train::storage(args.storage), out)
+        lichen::write_random(&config, tokenizer, args.seed, args.parts.storage(args.storage), out)
             .map_err(Failure::with(format!("cannot write {}", args.out.display())))
     })?;
     let (total, active) = (short(config.total_params()), short(config.active_params()));

@@ -3,20 +3,20 @@
 use crate::args::QuantizeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, note, print_json};
-use crate::{files, load, train};
-use lichen::{Checkpoint, Storage};
+use crate::{files, load};
+use lichen::{Checkpoint, Precision};
 use serde_json::json;
 
 pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
     let file = load::bytes(path)?;
     let before = load::header(path, &file)?;
-    let storage = train::storage(args.to);
+    let storage = args.parts.storage(args.to);
     if before.storage == storage {
-        let why = format!("{} is stored as {} already", load::name(path), storage.name());
+        let why = format!("{} is stored as {storage} already", load::name(path));
         return Err(Failure::Usage(why));
     }
-    if matches!(before.storage, Storage::Q8 | Storage::Q4) {
+    if before.storage.parts().iter().any(|(_, part)| matches!(part, Precision::Q8 | Precision::Q4)) {
         note(&format!("{} was rounded before: start from the trained model for the best result", load::name(path)));
     }
     files::check_writable(&args.out)?;
@@ -33,7 +33,7 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     if args.json {
         return print_json(&json!({
             "out": args.out.display().to_string(), "id": after.header.id, "parent": before.id,
-            "storage": storage.name(), "bytes": new, "bytes_before": old, "relative_change": change,
+            "storage": storage.to_string(), "bytes": new, "bytes_before": old, "relative_change": change,
             "active_bytes_per_token": storage.active_bytes(&before.config),
         }));
     }

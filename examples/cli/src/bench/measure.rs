@@ -15,6 +15,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Bytes of a GB, as rates of memory are given.
+const GB: f64 = 1e9;
+
 /// What a person asked for.
 pub(super) struct Plan {
     /// Tokens of one repeat.
@@ -52,23 +55,26 @@ impl Plan {
 pub(super) struct Single {
     pub(super) model: String,
     pub(super) device: String,
-    pub(super) storage: &'static str,
+    pub(super) storage: String,
     pub(super) total_params: u64,
     pub(super) active_params: u64,
-    pub(super) decode_tokens_per_second: f64,
-    pub(super) decode_best_tokens_per_second: f64,
-    pub(super) prefill_128_tokens_per_second: Option<f64>,
-    pub(super) prefill_512_tokens_per_second: Option<f64>,
-    pub(super) first_token_seconds: Option<f64>,
-    pub(super) peak_memory_bytes: Option<u64>,
+    pub(super) decode_tok_s: f64,
+    pub(super) decode_best_tok_s: f64,
+    pub(super) prefill128_tok_s: Option<f64>,
+    pub(super) prefill512_tok_s: Option<f64>,
+    pub(super) first_token_ms: Option<f64>,
+    /// Of teaching one fact; `None` while models learn none.
+    pub(super) lesson_s: Option<f64>,
+    pub(super) peak_rss_bytes: Option<u64>,
     pub(super) file_bytes: Option<u64>,
     pub(super) active_bytes_per_token: u64,
     pub(super) total_weight_bytes: u64,
     pub(super) active_multiply_adds_per_token: u64,
     pub(super) dense_multiply_adds_per_token: u64,
-    pub(super) decode_read_bytes_per_second: f64,
-    pub(super) machine_read_bytes_per_second: Option<f64>,
-    pub(super) read_bandwidth_share: Option<f64>,
+    pub(super) decode_read_gb_s: f64,
+    /// What the machine reads at best, and the share of it that decoding reads.
+    pub(super) read_bandwidth_gb_s: Option<f64>,
+    pub(super) bandwidth_share: Option<f64>,
     /// Of sections that come and go; `None` where all are resident.
     pub(super) file_read_bytes_per_token: Option<u64>,
     pub(super) joules_per_token: Option<f64>,
@@ -83,8 +89,8 @@ pub(super) struct Pair {
     pub(super) a: String,
     pub(super) b: String,
     pub(super) device: String,
-    pub(super) a_decode_tokens_per_second: f64,
-    pub(super) b_decode_tokens_per_second: f64,
+    pub(super) a_decode_tok_s: f64,
+    pub(super) b_decode_tok_s: f64,
     pub(super) time_ratio_median: f64,
     pub(super) time_ratio_p10: f64,
     pub(super) time_ratio_p90: f64,
@@ -193,13 +199,13 @@ pub(super) fn single(
     };
     let decoding = decoding(model, name, plan, &seconds);
     Ok(Single {
-        prefill_128_tokens_per_second: prefill(128)?,
-        prefill_512_tokens_per_second: prefill(512)?,
-        first_token_seconds: child.as_ref().map(|c| c.first_token_seconds),
-        peak_memory_bytes: child.and_then(|c| c.peak_memory_bytes),
+        prefill128_tok_s: prefill(128)?,
+        prefill512_tok_s: prefill(512)?,
+        first_token_ms: child.as_ref().map(|c| 1e3 * c.first_token_seconds),
+        peak_rss_bytes: child.and_then(|c| c.peak_rss_bytes),
         file_bytes,
-        machine_read_bytes_per_second: rate,
-        read_bandwidth_share: rate.map(|rate| decoding.decode_read_bytes_per_second / rate),
+        read_bandwidth_gb_s: rate.map(|rate| rate / GB),
+        bandwidth_share: rate.map(|rate| decoding.decode_read_gb_s * GB / rate),
         file_read_bytes_per_token: read,
         joules_per_token: joules.map(|j| j / tokens as f64),
         energy_sensor: joules.and(sensor.name()),
@@ -225,23 +231,24 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
     Single {
         model: name,
         device: model.device().name(),
-        storage: storage.name(),
+        storage: storage.to_string(),
         total_params: c.total_params(),
         active_params: c.active_params(),
-        decode_tokens_per_second: decode,
-        decode_best_tokens_per_second: 1.0 / percentile(seconds, 0.0),
-        prefill_128_tokens_per_second: None,
-        prefill_512_tokens_per_second: None,
-        first_token_seconds: None,
-        peak_memory_bytes: None,
+        decode_tok_s: decode,
+        decode_best_tok_s: 1.0 / percentile(seconds, 0.0),
+        prefill128_tok_s: None,
+        prefill512_tok_s: None,
+        first_token_ms: None,
+        lesson_s: None,
+        peak_rss_bytes: None,
         file_bytes: None,
         active_bytes_per_token: active,
         total_weight_bytes: storage.resident_bytes(c),
         active_multiply_adds_per_token: multiply_adds(c, false),
         dense_multiply_adds_per_token: multiply_adds(c, true),
-        decode_read_bytes_per_second: active as f64 * decode,
-        machine_read_bytes_per_second: None,
-        read_bandwidth_share: None,
+        decode_read_gb_s: active as f64 * decode / GB,
+        read_bandwidth_gb_s: None,
+        bandwidth_share: None,
         file_read_bytes_per_token: None,
         joules_per_token: None,
         energy_sensor: None,
@@ -253,7 +260,7 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
 /// What a run in another process took.
 pub(super) struct Taken {
     first_token_seconds: f64,
-    peak_memory_bytes: Option<u64>,
+    peak_rss_bytes: Option<u64>,
 }
 
 /// `lichen run` in a process of its own.
@@ -272,7 +279,7 @@ impl Child<'_> {
             finish(self.command(1)?.output())?;
             seconds.push(started.elapsed().as_secs_f64());
         }
-        Ok(Taken { first_token_seconds: median(&seconds), peak_memory_bytes: self.peak()? })
+        Ok(Taken { first_token_seconds: median(&seconds), peak_rss_bytes: self.peak()? })
     }
 
     fn command(&self, tokens: usize) -> Done<Command> {
@@ -346,8 +353,8 @@ fn pair(names: [String; 2], device: String, tokens: usize, seconds: &[Vec<f64>])
         a,
         b,
         device,
-        a_decode_tokens_per_second: 1.0 / median(&seconds[0]),
-        b_decode_tokens_per_second: 1.0 / median(&seconds[1]),
+        a_decode_tok_s: 1.0 / median(&seconds[0]),
+        b_decode_tok_s: 1.0 / median(&seconds[1]),
         time_ratio_median: median(&ratios),
         time_ratio_p10: percentile(&ratios, 0.1),
         time_ratio_p90: percentile(&ratios, 0.9),
@@ -380,7 +387,9 @@ pub(super) fn pair_of_binaries(binaries: [&Path; 2], flags: &[OsString], device:
 /// Seconds a token of a report in JSON.
 fn seconds_of(report: &str) -> Option<f64> {
     let report: Value = serde_json::from_str(report).ok()?;
-    let rate = report["results"][0]["decode_tokens_per_second"].as_f64()?;
+    let result = &report["results"][0];
+    // Older builds, which this is there to compare with, had another name for it.
+    let rate = ["decode_tok_s", "decode_tokens_per_second"].iter().find_map(|key| result[*key].as_f64())?;
     (rate > 0.0).then_some(1.0 / rate)
 }
 
@@ -426,8 +435,10 @@ mod tests {
 
     #[test]
     fn a_report_of_another_program_is_read_or_refused() {
-        assert_eq!(seconds_of(r#"{"results": [{"decode_tokens_per_second": 4.0}]}"#), Some(0.25));
-        for bad in ["", "{}", r#"{"results": []}"#, r#"{"results": [{"decode_tokens_per_second": 0}]}"#] {
+        for key in ["decode_tok_s", "decode_tokens_per_second"] {
+            assert_eq!(seconds_of(&format!(r#"{{"results": [{{"{key}": 4.0}}]}}"#)), Some(0.25));
+        }
+        for bad in ["", "{}", r#"{"results": []}"#, r#"{"results": [{"decode_tok_s": 0}]}"#] {
             assert_eq!(seconds_of(bad), None, "{bad}");
         }
     }

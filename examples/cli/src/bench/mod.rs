@@ -215,14 +215,12 @@ fn sources(args: &BenchArgs) -> Done<Vec<Source>> {
     Ok(all)
 }
 
-/// A size of the family, and how its weights are held: `small` (as f16), `small:q8`.
+/// A size of the family, and how its weights are held: `small` (as f16), `small:q8`, `small:q4+embed=q8`.
 fn named(word: &str) -> Done<(Config, Storage)> {
-    let (size, storage) = word.split_once(':').unwrap_or((word, Storage::F16.name()));
+    let (size, storage) = word.split_once(':').unwrap_or((word, "f16"));
     let config = Config::named(size)
         .ok_or_else(|| Failure::Usage(format!("there is no size {size}; sizes are {}", SIZES.join(", "))))?;
-    let storage = Storage::ALL.iter().find(|(_, name)| *name == storage);
-    let (storage, _) = storage.ok_or_else(|| Failure::Usage(format!("{word}: weights are f32, f16, q8 or q4")))?;
-    Ok((config, *storage))
+    Ok((config, storage.parse().map_err(|e| Failure::Usage(format!("{word}: {e}")))?))
 }
 
 /// The size that grows in the plot.
@@ -318,11 +316,18 @@ fn pairs_of_binaries(other: &Path, sources: &[Source], devices: &[Place], plan: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lichen::Precision;
 
     #[test]
     fn words_name_models() {
         assert!(matches!(Source::of("built-in"), Source::BuiltIn));
         assert!(matches!(Source::of("bench160"), Source::Random { config, .. } if config == Config::bench160()));
         assert!(matches!(Source::of("some/file"), Source::File(_)));
+        let mixed = Storage { embed: Precision::Q8, ..Storage::Q4 };
+        let (config, storage) = named("small:q4+embed=q8").expect("a size and a storage");
+        assert!(config == Config::small() && storage == mixed);
+        for wrong in ["huge", "small:q5", "small:q4+head=q8"] {
+            assert!(matches!(named(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
     }
 }

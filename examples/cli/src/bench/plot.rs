@@ -26,7 +26,7 @@ fn series(rows: &[Value]) -> Vec<Series> {
     for row in rows {
         let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
         let (device, point) =
-            (row["device"].as_str().unwrap_or_default(), (number("total_params"), number("decode_tokens_per_second")));
+            (row["device"].as_str().unwrap_or_default(), (number("total_params"), number("decode_tok_s")));
         match all.iter_mut().find(|s| s.device == device) {
             Some(found) => found.points.push(point),
             None => all.push(Series { device: device.into(), points: vec![point] }),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn axes_have_titles_and_every_point_its_figure() {
-        let row = |device: &str, total: u64, rate: f64| json!({ "device": device, "total_params": total, "decode_tokens_per_second": rate });
+        let row = |device: &str, total: u64, rate: f64| json!({ "device": device, "total_params": total, "decode_tok_s": rate });
         let rows = [
             row("cpu", 36_000_000, 2000.0),
             row("gpu", 36_000_000, 500.0),

@@ -12,11 +12,12 @@ pub(super) enum Unit {
     Text,
     Number,
     Bytes,
-    BytesPerSecond,
+    GbPerSecond,
     PerSecond,
     Share,
     Ratio,
     Seconds,
+    Milliseconds,
     Joules,
 }
 
@@ -31,20 +32,21 @@ pub(super) const SINGLE: &[Column] = &[
     Column("storage", "weights stored as", Unit::Text),
     Column("total_params", "weights", Unit::Number),
     Column("active_params", "weights of a token", Unit::Number),
-    Column("decode_tokens_per_second", "decode, median", Unit::PerSecond),
-    Column("decode_best_tokens_per_second", "decode, best", Unit::PerSecond),
-    Column("prefill_128_tokens_per_second", "prefill, 128 tokens", Unit::PerSecond),
-    Column("prefill_512_tokens_per_second", "prefill, 512 tokens", Unit::PerSecond),
-    Column("first_token_seconds", "process of one token", Unit::Seconds),
-    Column("peak_memory_bytes", "peak memory of a run", Unit::Bytes),
+    Column("decode_tok_s", "decode, median", Unit::PerSecond),
+    Column("decode_best_tok_s", "decode, best", Unit::PerSecond),
+    Column("prefill128_tok_s", "prefill, 128 tokens", Unit::PerSecond),
+    Column("prefill512_tok_s", "prefill, 512 tokens", Unit::PerSecond),
+    Column("first_token_ms", "process of one token", Unit::Milliseconds),
+    Column("lesson_s", "lesson", Unit::Seconds),
+    Column("peak_rss_bytes", "peak memory of a run", Unit::Bytes),
     Column("file_bytes", "file", Unit::Bytes),
     Column("active_bytes_per_token", "weights of a token, bytes", Unit::Bytes),
     Column("total_weight_bytes", "weights, bytes", Unit::Bytes),
     Column("active_multiply_adds_per_token", "multiply-adds a token", Unit::Number),
     Column("dense_multiply_adds_per_token", "the same, dense", Unit::Number),
-    Column("decode_read_bytes_per_second", "decode reads, at most", Unit::BytesPerSecond),
-    Column("machine_read_bytes_per_second", "the machine reads", Unit::BytesPerSecond),
-    Column("read_bandwidth_share", "share of it", Unit::Share),
+    Column("decode_read_gb_s", "decode reads, at most", Unit::GbPerSecond),
+    Column("read_bandwidth_gb_s", "the machine reads", Unit::GbPerSecond),
+    Column("bandwidth_share", "share of it", Unit::Share),
     Column("file_read_bytes_per_token", "read from the file a token", Unit::Bytes),
     Column("joules_per_token", "energy a token", Unit::Joules),
     Column("energy_sensor", "energy by", Unit::Text),
@@ -57,8 +59,8 @@ pub(super) const PAIR: &[Column] = &[
     Column("a", "A", Unit::Text),
     Column("b", "B", Unit::Text),
     Column("device", "device", Unit::Text),
-    Column("a_decode_tokens_per_second", "A, decode", Unit::PerSecond),
-    Column("b_decode_tokens_per_second", "B, decode", Unit::PerSecond),
+    Column("a_decode_tok_s", "A, decode", Unit::PerSecond),
+    Column("b_decode_tok_s", "B, decode", Unit::PerSecond),
     Column("time_ratio_median", "time of a token, B over A, median", Unit::Ratio),
     Column("time_ratio_p10", "10th percentile", Unit::Ratio),
     Column("time_ratio_p90", "90th percentile", Unit::Ratio),
@@ -77,9 +79,10 @@ pub(super) fn render(format: Format, machine: &Machine, columns: &[Column], rows
         Format::Json => format!("{}\n", json!({ "machine": machine, "results": rows })),
         Format::Csv => csv(machine, columns, rows),
         Format::Markdown => {
-            // Figures that nobody asked for are left out; others that are not known say so.
-            let decoding = rows.iter().all(|row| row["prefill_128_tokens_per_second"].is_null());
-            let known = |c: &&Column| !decoding || rows.iter().any(|row| !row[c.0].is_null());
+            // Figures that nobody asked for are left out, and lessons, which no model learns yet; others that are not
+            // known say so.
+            let decoding = rows.iter().all(|row| row["prefill128_tok_s"].is_null());
+            let known = |c: &&Column| !(decoding || c.0 == "lesson_s") || rows.iter().any(|row| !row[c.0].is_null());
             let columns: Vec<Column> = columns.iter().filter(known).copied().collect();
             format!("{}\n{}{}", heading(machine), table(&columns, rows), remark(machine, rows))
         }
@@ -97,7 +100,7 @@ fn heading(machine: &Machine) -> String {
 fn remark(machine: &Machine, rows: &[Value]) -> &'static str {
     let cache = machine.last_level_cache_bytes.unwrap_or(0);
     let cached = |row: &Value| {
-        let share = row["read_bandwidth_share"].as_f64();
+        let share = row["bandwidth_share"].as_f64();
         share > Some(1.0) || (share.is_some() && row["active_bytes_per_token"].as_u64() < Some(cache))
     };
     match rows.iter().any(cached) {
@@ -180,10 +183,11 @@ fn show(value: &Value, unit: Unit) -> String {
         Unit::Text => n.to_string(),
         Unit::Number => short(n as u64),
         Unit::Bytes => bytes(n as u64),
-        Unit::BytesPerSecond => format!("{}/s", bytes(n as u64)),
+        Unit::GbPerSecond => format!("{} GB/s", digits(n)),
         Unit::PerSecond => format!("{} tokens/s", digits(n)),
         Unit::Share => format!("{:.0}%", 100.0 * n),
         Unit::Ratio => format!("{n:.3}"),
+        Unit::Milliseconds => show(&(n / 1e3).into(), Unit::Seconds),
         Unit::Seconds if n < 1.0 => format!("{} ms", digits(1e3 * n)),
         Unit::Seconds => format!("{} s", digits(n)),
         Unit::Joules if n < 1.0 => format!("{} mJ", digits(1e3 * n)),
@@ -222,23 +226,24 @@ mod tests {
         Single {
             model: "nano".into(),
             device: "cpu".into(),
-            storage: "f32",
+            storage: "f32".into(),
             total_params: 10_000_000,
             active_params: 1_700_000,
-            decode_tokens_per_second: 1234.5,
-            decode_best_tokens_per_second: 1300.0,
-            prefill_128_tokens_per_second: Some(5000.0),
-            prefill_512_tokens_per_second: None,
-            first_token_seconds: Some(0.0421),
-            peak_memory_bytes: Some(3 << 20),
+            decode_tok_s: 1234.5,
+            decode_best_tok_s: 1300.0,
+            prefill128_tok_s: Some(5000.0),
+            prefill512_tok_s: None,
+            first_token_ms: Some(42.1),
+            lesson_s: None,
+            peak_rss_bytes: Some(3 << 20),
             file_bytes: None,
             active_bytes_per_token: 6_800_000,
             total_weight_bytes: 40_000_000,
             active_multiply_adds_per_token: 1_700_000,
             dense_multiply_adds_per_token: 10_000_000,
-            decode_read_bytes_per_second: 8.4e9,
-            machine_read_bytes_per_second: Some(4.2e9),
-            read_bandwidth_share: Some(2.0),
+            decode_read_gb_s: 8.4,
+            read_bandwidth_gb_s: Some(4.2),
+            bandwidth_share: Some(2.0),
             file_read_bytes_per_token: None,
             joules_per_token: Some(0.0125),
             energy_sensor: None,
@@ -252,8 +257,8 @@ mod tests {
             a: "x".into(),
             b: "y|z".into(),
             device: "cpu".into(),
-            a_decode_tokens_per_second: 10.0,
-            b_decode_tokens_per_second: 20.0,
+            a_decode_tok_s: 10.0,
+            b_decode_tok_s: 20.0,
             time_ratio_median: 0.5,
             time_ratio_p10: 0.4,
             time_ratio_p90: 0.6,
@@ -277,9 +282,10 @@ mod tests {
     fn tables_are_aligned_and_say_what_is_not_known() {
         let text = render(Format::Markdown, &machine(), SINGLE, &[value(&single()), value(&single())]);
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();
-        assert_eq!(lines.len(), SINGLE.len() + 1);
+        // The names' line and one a figure, but for lessons.
+        assert_eq!(lines.len(), SINGLE.len());
         assert!(lines.iter().all(|l| l.chars().count() == lines[0].chars().count()), "{text}");
-        for says in ["1234 tokens/s", "42.1 ms", "200%", "12.5 mJ", "n/a", "7.82 GiB/s", "in the cache", "1.00 GiB"] {
+        for says in ["1234 tokens/s", "42.1 ms", "200%", "12.5 mJ", "n/a", "8.40 GB/s", "in the cache", "1.00 GiB"] {
             assert!(text.contains(says), "{says} is missing:\n{text}");
         }
         assert!(table(PAIR, &[value(&pair())]).contains("y\\|z"));
@@ -287,12 +293,7 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_is_left_out() {
-        let decoding = Single {
-            prefill_128_tokens_per_second: None,
-            machine_read_bytes_per_second: None,
-            read_bandwidth_share: None,
-            ..single()
-        };
+        let decoding = Single { prefill128_tok_s: None, read_bandwidth_gb_s: None, bandwidth_share: None, ..single() };
         let text = render(Format::Markdown, &machine(), SINGLE, &[value(&decoding)]);
         assert!(text.contains("decode, best") && !text.contains("prefill") && !text.contains("n/a"), "{text}");
     }

@@ -181,7 +181,7 @@ impl Run {
             self.trainer.save(&self.fingerprint, out).map_err(cannot)
         })?;
         let checkpoint = pollster::block_on(self.trainer.checkpoint())?;
-        let storage = storage(self.storage);
+        let storage = Storage::all(self.storage.into());
         files::write(&self.files.model, |out| {
             checkpoint.write(storage, out).map_err(Failure::with(self.files.model.display()))
         })
@@ -190,16 +190,6 @@ impl Run {
 
 fn shown(loss: &Loss) -> String {
     format!("{:.4} nats a byte", loss.nats_per_byte)
-}
-
-/// The engine's word for a flag.
-pub(crate) fn storage(storage: StorageArg) -> Storage {
-    match storage {
-        StorageArg::F16 => Storage::F16,
-        StorageArg::F32 => Storage::F32,
-        StorageArg::Q8 => Storage::Q8,
-        StorageArg::Q4 => Storage::Q4,
-    }
 }
 
 /// Says that a flag has no effect on a run that goes on.

@@ -1,6 +1,6 @@
 //! `run` and `chat`.
 
-use crate::{Ran, command, fed, file, lichen, model, spawn};
+use crate::{Ran, command, fed, file, has, lichen, model, spawn};
 use std::io::Read;
 use std::process::Stdio;
 
@@ -13,6 +13,7 @@ fn an_answer_is_the_same_twice_and_has_the_keys_that_scripts_rely_on() {
     let json = run(&["-p", "Once upon a time", "--json"]).json();
     let again = run(&["-p", "Once upon a time", "--json"]).json();
     assert_eq!(json, again);
+    has(&json, &["text", "action", "tokens", "stop", "route"]);
     let tokens = json["tokens"].as_array().expect("a list").len();
     assert!(json["text"].is_string() && json["action"].is_null() && tokens <= 24, "{json}");
     assert!(json["stop"] == "end" || json["stop"] == "length" && tokens == 24, "{json}");

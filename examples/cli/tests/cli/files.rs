@@ -156,6 +156,32 @@ fn fewer_bits_run_and_say_what_they_cost() {
         );
         run(&out).ok();
     }
+    let mixed =
+        ["quantize", &model(), "--to", "q4", "--embed", "q8", "--mixer", "f16", "--out", &at("mixed"), "--json"];
+    let json = lichen(&mixed).json();
+    assert_eq!(json["storage"], "q4+embed=q8+mixer=f16", "{json}");
+    assert!(json["bytes"].as_u64() > Some(bytes) && json["relative_change"].as_f64() < Some(change), "{json}");
+    let about = lichen(&["inspect", &at("mixed"), "--verify", "--json"]).json();
+    assert_eq!((&about["storage"], &about["hashes_ok"]), (&json["storage"], &true.into()));
+    assert_eq!(about["parts"], serde_json::json!({ "sections": "q4", "embed": "q8", "mixer": "f16" }));
+    assert_eq!(about["active_bytes_per_token"], json["active_bytes_per_token"]);
+    let text = lichen(&["inspect", &at("mixed")]).ok().out;
+    assert!(text.contains("weights as q4, the token table as q8, mixers as f16"), "{text}");
+    run(&at("mixed")).ok();
+    // Its export is the weights as they are held now: the mixers as they came, the table rounded.
+    let exported = |model: &str, name: &str, tensor: &str| {
+        lichen(&["inspect", model, "--export", &at(name), "--yes"]).ok();
+        let plain = fs::read(at(name)).expect("was written");
+        let plain = safetensors::SafeTensors::deserialize(&plain).expect("is safetensors");
+        plain.tensor(tensor).expect("is there").data().to_vec()
+    };
+    for (tensor, same) in [("layers.1.mix.in", true), ("embed", false), ("layers.1.sections.up", false)] {
+        let (before, after) = (exported(&model(), "before", tensor), exported(&at("mixed"), "after", tensor));
+        assert!(before.len() == after.len() && (before == after) == same, "{tensor}");
+    }
+    lichen(&["quantize", &at("mixed"), "--to", "q4", "--embed", "q8", "--mixer", "f16", "--out", &at("again")])
+        .fails(2, &["q4+embed=q8+mixer=f16 already"]);
+    lichen(&["quantize", &model(), "--to", "q4", "--embed", "q5", "--out", &at("q5")]).fails(2, &["q5", "--embed"]);
     lichen(&["quantize", &at("q4"), "--to", "q4", "--out", &at("again")]).fails(2, &["q4 already"]);
     lichen(&["quantize", &model(), "--to", "q4", "--out", &at("q4")]).fails(1, &["exists", "--yes"]);
     lichen(&["quantize", &model(), "--to", "q5", "--out", &at("q5")]).fails(2, &["q5", "q8"]);

@@ -8,6 +8,7 @@ mod memory;
 mod training;
 mod usage;
 
+use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -40,10 +41,17 @@ impl Ran {
         assert!(!err.contains("panicked") && says.iter().all(|s| err.contains(s)), "{err} should say {says:?}");
     }
     #[track_caller]
-    fn json(self) -> serde_json::Value {
+    fn json(self) -> Value {
         let ran = self.ok();
         serde_json::from_str(&ran.out).expect("standard output is one JSON value")
     }
+}
+
+/// The object has all of these keys, be their values null.
+#[track_caller]
+fn has(object: &Value, keys: &[&str]) {
+    let missing: Vec<_> = keys.iter().filter(|key| object.get(key).is_none()).collect();
+    assert!(missing.is_empty(), "{missing:?} missing in {object}");
 }
 
 fn command(args: &[&str]) -> Command {

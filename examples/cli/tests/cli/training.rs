@@ -1,6 +1,6 @@
 //! `train` and `eval`: to the end, through crashes, into trouble.
 
-use crate::{Ran, file, lichen, spawn, text, tiny};
+use crate::{Ran, file, has, lichen, spawn, text, tiny};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -61,6 +61,7 @@ fn training_lowers_the_loss_and_leaves_a_model() {
     let model = place.path("m");
     assert_eq!(lichen(&["inspect", &model, "--json"]).json()["about"], "a tiny model for tests");
     let eval = lichen(&["eval", "--suite", "lm", "--data", &held, "-m", &model, "--device", "cpu", "--json"]).json();
+    has(&eval, &["nats_per_byte", "nats_per_byte_ci95", "n"]);
     let (loss, ci) = (eval["nats_per_byte"].as_f64(), &eval["nats_per_byte_ci95"]);
     assert!(
         (loss.expect("a number") - json["nats_per_byte"].as_f64().expect("a number")).abs() < 1e-3,

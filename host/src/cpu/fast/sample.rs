@@ -83,7 +83,7 @@ mod tests {
                 let mut sorted: Vec<u32> = (0..len as u32).collect();
                 sorted.sort_by(|&a, &b| {
                     let [x, y] = [a, b].map(|id| if number(id).is_nan() { f32::NEG_INFINITY } else { number(id) });
-                    y.partial_cmp(&x).unwrap().then(a.cmp(&b))
+                    y.partial_cmp(&x).expect("numbers").then(a.cmp(&b))
                 });
                 for picks in [1, 2, 40, 256, len] {
                     assert_eq!(best(&scores, picks), sorted[..picks.min(len)], "{len} scores, {picks} picks");
