@@ -49,6 +49,7 @@ impl<'a> Quantized<'a> {
 
 /// What a machine has for sums of products of bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "each architecture has some of them")]
 enum Unit {
     /// AVX-512 with VNNI.
     Vnni,
@@ -66,16 +67,13 @@ macro_rules! integers {
         $(#[$meta])*
         #[multiversion::multiversion(targets(
             "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vnni+avx2+fma+f16c",
-            "x86_64+avx2+fma+f16c",
-            "aarch64+neon+dotprod"
+            "x86_64+avx2+fma+f16c"
         ))]
         $vis fn $name($($arg: $ty),*) $(-> $ret)? {
             const UNIT: u8 = if multiversion::target::target_cfg_f!(target_feature = "avx512vnni") {
                 Unit::Vnni as u8
             } else if multiversion::target::target_cfg_f!(all(target_feature = "avx2", target_feature = "f16c")) {
                 Unit::Avx2 as u8
-            } else if multiversion::target::target_cfg_f!(target_feature = "dotprod") {
-                Unit::Dotprod as u8
             } else if cfg!(target_arch = "aarch64") {
                 Unit::Neon as u8
             } else {
@@ -89,6 +87,15 @@ macro_rules! integers {
 integers! {
     /// `y[i] = W[first + i] x` for a row x.
     pub(super) fn row(x: Quantized<'_>, r: usize, w: Packed<'_>, first: usize, y: &mut [f32]) {
+        // Their one instruction is written out, so the rest need not be compiled for them.
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            return match w.format {
+                Format::Q8 => rows::<{ Unit::Dotprod as u8 }, false>(x.row(r), w, first, y),
+                Format::Q4 => rows::<{ Unit::Dotprod as u8 }, true>(x.row(r), w, first, y),
+                Format::F16 => unreachable!("half precision has no blocks"),
+            };
+        }
         match w.format {
             Format::Q8 => rows::<UNIT, false>(x.row(r), w, first, y),
             Format::Q4 => rows::<UNIT, true>(x.row(r), w, first, y),
@@ -280,7 +287,7 @@ integers! {
             // SAFETY: this build has the unit; rows of c are the caller's.
             return unsafe { x86::tiles(x, cast_slice(sums), from, w, c, to) };
         }
-        let _ = (x, sums, from, w, c, to, w.outputs, w.padded, w.bias, &w.words, &w.scales);
+        let _ = (UNIT, x, sums, from, w, c, to, w.outputs, w.padded, w.bias, &w.words, &w.scales);
         unreachable!("callers ask `tiled`");
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn axpy<const F: bool>(a: f32, x: &[f32], y: &mut [f32]) {
 
 /// `e^x` to about 1 ulp; saturates near `1e-38` and `2e38`, keeps NaN. Cephes' expf without branches.
 #[inline(always)]
-#[allow(clippy::excessive_precision, clippy::manual_clamp, reason = "the published digits; clamp would branch on NaN")]
+#[allow(clippy::manual_clamp, reason = "clamp would branch on NaN")]
 pub(super) fn exp<const F: bool>(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
     const MAGIC: f32 = 12_582_912.0;
@@ -136,12 +136,18 @@ pub(super) fn exp<const F: bool>(x: f32) -> f32 {
     let n = t - MAGIC;
     let r = madd::<F>(n, -0.693_359_375, x);
     let r = madd::<F>(n, 2.121_944_4e-4, r);
+    (small_exp_m1::<F>(r) + 1.0) * f32::from_bits((t.to_bits() << 23).wrapping_add(127 << 23))
+}
+
+/// `e^r - 1` to about 1 ulp for r within half of ln 2.
+#[inline(always)]
+#[allow(clippy::excessive_precision, reason = "the published digits")]
+pub(super) fn small_exp_m1<const F: bool>(r: f32) -> f32 {
     let mut p = 1.987_569_15e-4;
     for c in [1.398_199_950_7e-3, 8.333_451_907_3e-3, 4.166_579_589_4e-2, 1.666_666_545_9e-1, 5.000_000_120_1e-1] {
         p = madd::<F>(p, r, c);
     }
-    let y = madd::<F>(p * r, r, r) + 1.0;
-    y * f32::from_bits((t.to_bits() << 23).wrapping_add(127 << 23))
+    madd::<F>(p * r, r, r)
 }
 
 /// `1 / (1 + e^-x)`.

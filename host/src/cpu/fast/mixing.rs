@@ -1,7 +1,7 @@
 //! The recurrent block's small kernels: `conv` and `slope`. Channels lie side by side in vectors.
 
 use super::Fresh;
-use super::lanes::{madd, sigmoid, vector};
+use super::lanes::{exp, madd, sigmoid, small_exp_m1, vector};
 use super::share::{Scratch, collect, cut, cut_wanted, pieces};
 use crate::pool::Pool;
 use std::ops::Range;
@@ -153,11 +153,20 @@ pub(super) mod slope {
     fn rates(log_rate: &[f32]) -> Scratch {
         let n = log_rate.len();
         let mut rates = Scratch::new(2 * n);
-        for (i, r) in log_rate.iter().enumerate() {
-            let b = r.exp();
-            (rates[i], rates[n + i]) = ((-b).exp(), -(-b).exp_m1());
-        }
+        let (keep, take) = rates.split_at_mut(n);
+        decays(log_rate, keep, take);
         rates
+    }
+    vector! {
+        fn decays(log_rate: &[f32], keep: &mut [f32], take: &mut [f32]) {
+            for ((r, keep), take) in log_rate.iter().zip(keep).zip(take) {
+                let b = exp::<FMA>(*r);
+                *keep = exp::<FMA>(-b);
+                // Slow channels would lose their digits to the difference.
+                let (small, large) = (-small_exp_m1::<FMA>(-b), 1.0 - *keep);
+                *take = if b < 0.34 { small } else { large };
+            }
+        }
     }
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
