@@ -119,9 +119,9 @@ pub fn encode(format: Format, weights: &[f32]) -> Vec<u32> {
         Format::Q8 => {
             for (b, block) in weights.chunks(BLOCK).enumerate() {
                 let most = block.iter().fold(0.0f32, |most, w| most.max(w.abs()));
-                let d = halves(scales, b, most / 127.0);
+                let by = reciprocal(halves(scales, b, most / 127.0));
                 for (j, &w) in block.iter().enumerate() {
-                    let q = if d > 0.0 { (w / d).round().clamp(-127.0, 127.0) as i8 } else { 0 };
+                    let q = (w * by).round_ties_even().clamp(-127.0, 127.0) as i8;
                     let i = b * BLOCK + j;
                     quants[i / 4] |= u32::from(q as u8) << (8 * (i % 4));
                 }
@@ -129,9 +129,9 @@ pub fn encode(format: Format, weights: &[f32]) -> Vec<u32> {
         }
         Format::Q4 => {
             for (b, block) in weights.chunks(BLOCK).enumerate() {
-                let d = halves(scales, b, scale_of_4(block));
+                let by = reciprocal(halves(scales, b, scale_of_4(block)));
                 for (j, &w) in block.iter().enumerate() {
-                    quants[b * 4 + j % 16 / 4] |= (nibble(w, d) as u32) << (8 * (j % 4) + j / 16 * 4);
+                    quants[b * 4 + j % 16 / 4] |= (nibble(w, by) as u32) << (8 * (j % 4) + j / 16 * 4);
                 }
             }
         }
@@ -139,22 +139,38 @@ pub fn encode(format: Format, weights: &[f32]) -> Vec<u32> {
     words
 }
 
-/// `round(w / d) + 8` within 0 to 15.
-fn nibble(w: f32, d: f32) -> f32 {
-    if d == 0.0 { 8.0 } else { (w / d).round().clamp(-8.0, 7.0) + 8.0 }
+/// One over a scale; nothing for a scale of nothing.
+fn reciprocal(d: f32) -> f32 {
+    if d == 0.0 { 0.0 } else { 1.0 / d }
+}
+
+/// `w / d + 8`, rounded, within 0 to 15, given `1 / d`.
+#[inline(always)]
+fn nibble(w: f32, by: f32) -> i32 {
+    (w * by + 8.5).clamp(0.0, 15.0) as i32
 }
 
 /// The scale with the least squared error among some that bring the largest element near an end of the range. The
 /// range reaches further down than up, so the scale may be negative.
 fn scale_of_4(block: &[f32]) -> f32 {
+    const LANES: usize = 8;
     let extreme = block.iter().fold(0.0f32, |most, &w| if w.abs() > most.abs() { w } else { most });
     let error = |d: f32| {
         let d = f16::from_f32(d.clamp(-65504.0, 65504.0)).to_f32();
-        block.iter().map(|&w| (d * (nibble(w, d) - 8.0) - w).powi(2)).sum::<f32>()
+        let by = reciprocal(d);
+        // Sums side by side, so that they become vectors.
+        let mut sums = [0.0f32; LANES];
+        for some in block.chunks(LANES) {
+            for (sum, &w) in sums.iter_mut().zip(some) {
+                let off = d * (nibble(w, by) - 8) as f32 - w;
+                *sum += off * off;
+            }
+        }
+        sums.iter().sum::<f32>()
     };
-    let candidates = [8.0f32, 7.75, 7.5, 7.25, 7.0, 6.5, 6.0, 8.5].map(|end| extreme / -end);
-    let mut best = (candidates[0], error(candidates[0]));
-    for d in candidates.into_iter().skip(1).chain([extreme / 7.0, extreme / 6.5]) {
+    let ends = [8.0f32, 7.75, 7.5, 7.25, 7.0, 6.5, 6.0, 8.5, -7.0, -6.5];
+    let mut best = (extreme / -ends[0], f32::INFINITY);
+    for d in ends.map(|end| extreme / -end) {
         let e = error(d);
         if e < best.1 {
             best = (d, e);
