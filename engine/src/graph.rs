@@ -11,8 +11,8 @@ use lichen_shaders::kernel::{Call, Kind};
 use lichen_shaders::packed::Format;
 use lichen_shaders::{
     add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, matmul_quantized, mcsd_decay,
-    mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_sum,
-    section_up, section_up_packed, section_up_quantized, slope,
+    mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_lists,
+    section_sum, section_up, section_up_packed, section_up_quantized, slope,
 };
 use std::collections::HashMap;
 
@@ -52,7 +52,8 @@ pub struct RouteBuffers {
     pub ids: Buffer,
     /// Weights of the slots [rows, slots].
     pub gates: Buffer,
-    /// Where the sections lie in the arena [rows, slots], for the caller to write; absent when all are resident.
+    /// Where the sections lie in the arena [rows, slots], for the caller to write at the start of this buffer; absent
+    /// when all are resident.
     pub places: Option<Buffer>,
 }
 
@@ -403,9 +404,9 @@ impl Builder<'_> {
         let (rows, slots) = (self.rows as u32, c.slots());
         let gain = self.weight("ffn.norm")?;
         let z = self.norm("ffn.z", x, gain, c.width, 1)?;
-        let route = self.route(&z)?;
+        let mut route = self.route(&z)?;
         let (ids, gates) = (route.ids.view(), route.gates.view());
-        let places = route.places.as_ref().map_or(ids.clone(), Buffer::view);
+        let (places, tiles) = self.lists(&mut route)?;
         if route.places.is_some() {
             let label = self.recording.label().to_string();
             self.heads.push(std::mem::replace(&mut self.recording, Recording::new(label)));
@@ -434,6 +435,7 @@ impl Builder<'_> {
                 c1: bound[1].len as u32,
                 c2: bound[2].len as u32,
                 c3: bound[3].len as u32,
+                tiles,
             };
             (params, bound)
         });
@@ -459,6 +461,24 @@ impl Builder<'_> {
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
         Ok(y)
+    }
+
+    /// The picks as section kernels take them, and how many tiles of lists follow them: a GPU with many tokens reads a
+    /// section once for all that picked it. The CPU groups them by itself.
+    fn lists(&mut self, route: &mut RouteBuffers) -> Result<(View, u32), Error> {
+        let (picks, sections) = (route.ids.len() as u32, self.c.all_sections() as u32);
+        if !self.device.traits().is_some_and(|traits| section_lists::pay(picks, sections, traits)) {
+            return Ok((route.places.as_ref().unwrap_or(&route.ids).view(), 0));
+        }
+        let tiles = section_lists::tiles(picks, sections);
+        let index = |name, len| Buffer::new(format!("{}.{name}", self.layer), Kind::Index, Role::Scratch, len);
+        let counts = index("counts", self.c.all_sections());
+        let plan = index("plan", route.ids.len() + (tiles * section_lists::TILE) as usize);
+        let call = section_lists::call(section_lists::Params { picks, sections });
+        self.push(call, &[route.ids.view(), counts.view(), plan.view()])?;
+        // The lists name slots, and so hold wherever the caller says that a slot's section lies.
+        route.places = route.places.is_some().then(|| plan.clone());
+        Ok((plan.view(), tiles))
     }
 
     fn route(&mut self, z: &View) -> Result<RouteBuffers, Error> {

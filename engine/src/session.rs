@@ -247,7 +247,7 @@ impl Session {
             let ids = device.read::<u32>(&route.ids.view()).await?;
             if let (Some(mut pager), Some(places)) = (model.pager(), &route.places) {
                 let at = pager.bring(model.weights(), device, layer, &ids)?;
-                device.write(&places.view(), &at)?;
+                device.write(&places.slice(0, at.len()), &at)?;
                 device.run(next, 1)?;
             }
         }

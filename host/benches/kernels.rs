@@ -129,6 +129,7 @@ fn sections(bencher: Bencher, threads: usize, up: bool) {
             c1: 1,
             c2: 1,
             c3: 1,
+            tiles: 0,
         };
         let [c1, c2, c3] = none.clone();
         let ends = |from: &View, to: &View| {

@@ -120,6 +120,7 @@ impl Model<'_> {
             c1: 1,
             c2: 1,
             c3: 1,
+            tiles: 0,
         };
         let (h, out, y) = (self.scratch(slots * NEURONS), self.scratch(slots * WIDTH), self.scratch(WIDTH));
         let args = [z, ids.clone(), chunk.clone(), none(), none(), none(), h.clone()];

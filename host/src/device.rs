@@ -6,6 +6,7 @@ use crate::error::HostError;
 #[cfg(feature = "gpu")]
 use crate::gpu::Gpu;
 use crate::recording::Recording;
+use lichen_shaders::kernel::Traits;
 use std::fmt;
 
 /// Which device a person asked for.
@@ -101,6 +102,14 @@ impl Device {
     /// Whether this is the CPU device.
     pub fn is_cpu(&self) -> bool {
         matches!(self, Device::Cpu(_))
+    }
+    /// What kernels choose their variants by; `None` on the CPU device, which has forms of its own.
+    pub fn traits(&self) -> Option<Traits> {
+        match self {
+            Device::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            Device::Gpu(gpu) => Some(gpu.traits()),
+        }
     }
     /// Copies `data` into the view. Allocates the buffer when it is new.
     pub fn write<E: bytemuck::Pod>(&self, view: &View, data: &[E]) -> Result<(), HostError> {

@@ -33,6 +33,7 @@ crate::kernel! {
     variants {
         flat => [main => grid((p.rows * p.width / 4).div_ceil(64))],
     }
+    constants(p) { format: p.format }
     choose(p, t): 0,
     backward: none,
     tolerance: Tolerance::TIGHT,

@@ -167,6 +167,9 @@ pub struct Kernel {
     pub lengths: fn(&[u8]) -> Vec<usize>,
     /// Ways to lower it; the first is the general one.
     pub variants: &'static [Variant],
+    /// Overrides of the WGSL with their values under these params, fixed when a pipeline is made: branches on them
+    /// cost nothing, and calls with other values take other pipelines.
+    pub constants: fn(&[u8]) -> Vec<(&'static str, u32)>,
     /// Index of the variant that suits these params on such an adapter.
     pub choose: fn(&[u8], Traits) -> usize,
     /// Plain reference in single precision: what the CPU device runs when it has nothing faster.
@@ -351,10 +354,25 @@ macro_rules! slot {
     (run_backward $b:ident $p:ident $v:ident $g:ident) => { $b($p, $v, $g) };
 }
 
+#[doc(hidden)]
+#[macro_export]
+macro_rules! kernel_constants {
+    () => {
+        |_| Vec::new()
+    };
+    ($p:ident $($name:ident: $value:expr),*) => {
+        |bytes| {
+            let $p = $crate::bytemuck::pod_read_unaligned::<Params>(bytes);
+            vec![$((stringify!($name), ($value) as u32)),*]
+        }
+    };
+}
+
 /// Declares a kernel; see `rms_norm.rs` for a whole file.
 ///
 /// `bindings(p)` lists `access name: kind [length]` in `@binding` order; `variants` lists
-/// `name => [entry => workgroups, ..]`; `choose` picks one by params and adapter; `backward: none` for
+/// `name => [entry => workgroups, ..]`; `constants(p)`, which may be absent, lists `name: value` for the overrides of
+/// the WGSL; `choose` picks one by params and adapter; `backward: none` for
 /// operations without a gradient. Expects `fn reference<F: Real>(p: &Params, a: Args<F>)`,
 /// `fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>)` and `fn cases(c: &mut Cases<Params>)`.
 #[macro_export]
@@ -363,16 +381,17 @@ macro_rules! kernel {
         name: $name:literal,
         bindings($p:ident) { $($access:ident $arg:ident : $kind:ident [$len:expr]),* $(,)? }
         variants { $($variant:ident => [$($entry:ident => $groups:expr),* $(,)?]),* $(,)? }
+        $(constants($op:ident) { $($constant:ident: $value:expr),* $(,)? })?
         choose($cp:ident, $ct:ident): $choose:expr,
         backward: $backward:ident,
         tolerance: $tolerance:expr,
     ) => {
         /// The arguments of a forward run, in binding order.
         #[allow(missing_docs, reason = "the kernel's head documents its bindings")]
-        pub struct Args<'a, F> { $(pub $arg: $crate::slot!(args 'a F $access $kind)),* }
+        pub struct Args<'a, F> { $(pub $arg: $crate::slot!(args 'a F $access $kind)),*, #[doc(hidden)] pub real: std::marker::PhantomData<&'a F> }
         /// The values that a gradient may read: inputs, old values of updated bindings, outputs.
         #[allow(missing_docs, reason = "the kernel's head documents its bindings")]
-        pub struct Values<'a, F> { $(pub $arg: $crate::slot!(values 'a F $kind)),* }
+        pub struct Values<'a, F> { $(pub $arg: $crate::slot!(values 'a F $kind)),*, #[doc(hidden)] pub real: std::marker::PhantomData<&'a F> }
         /// Gradients, one for each binding.
         #[allow(missing_docs, reason = "the kernel's head documents its bindings")]
         pub struct Grads<'a, F> { $(pub $arg: $crate::slot!(grads 'a F $access $kind)),*, #[doc(hidden)] pub real: std::marker::PhantomData<&'a F> }
@@ -381,14 +400,14 @@ macro_rules! kernel {
             /// From slots in binding order.
             pub fn of(slots: Vec<$crate::kernel::Slot<'a, F>>) -> Self {
                 let [$($arg),*] = <[_; BINDINGS.len()]>::try_from(slots).ok().expect("as many slots as bindings");
-                Self { $($arg: $crate::slot!(take $arg $access $kind)),* }
+                Self { $($arg: $crate::slot!(take $arg $access $kind)),*, real: std::marker::PhantomData }
             }
         }
         impl<'a, F> Values<'a, F> {
             /// From slots in binding order.
             pub fn of(slots: Vec<$crate::kernel::Slot<'a, F>>) -> Self {
                 let [$($arg),*] = <[_; BINDINGS.len()]>::try_from(slots).ok().expect("as many slots as bindings");
-                Self { $($arg: $crate::slot!(value $arg $kind)),* }
+                Self { $($arg: $crate::slot!(value $arg $kind)),*, real: std::marker::PhantomData }
             }
         }
         impl<'a, F> Grads<'a, F> {
@@ -440,6 +459,7 @@ macro_rules! kernel {
                     },
                 }),*],
             }),*],
+            constants: $crate::kernel_constants!($($op $($constant: $value),*)?),
             choose: |bytes, $ct| {
                 let $cp = $crate::bytemuck::pod_read_unaligned::<Params>(bytes);
                 let _ = (&$cp, &$ct);

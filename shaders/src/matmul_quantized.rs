@@ -34,6 +34,7 @@ crate::kernel! {
         serial => [serial => grid(p.outputs.div_ceil(4).div_ceil(8) * p.rows)],
         block => [block => grid(p.outputs.div_ceil(4).div_ceil(8) * p.rows.div_ceil(4))],
     }
+    constants(p) { format: p.format }
     choose(p, t): match (t.software, p.rows) {
         (true, 0..=2) => 2,
         (true, _) => 3,

@@ -1,9 +1,10 @@
 //! Down half of the picked sections: `slots[t, k] = sum over e of h[t, k, e] * down_e`.
 //!
-//! Shapes: h [rows, picks, neurons], ids [rows, picks], chunks as in `shared/sections.rs`, slots [rows, picks, width].
-//! Suppressed features (`h` exactly zero) are skipped and their rows not read. Slots whose id is [`crate::NONE`] or
-//! outside the window keep what they held. Every pick writes a slot of its own, so that no two sums race.
-//! Cost: O(rows picks active width) for the active ones among the neurons.
+//! Shapes: h [rows, picks, neurons], ids [rows, picks] or a plan of them, chunks as in `shared/sections.rs`, slots
+//! [rows, picks, width]. Suppressed features (`h` exactly zero) add nothing: for one token their rows are not read.
+//! Slots whose id is [`crate::NONE`] or outside the window keep what they held. Every pick writes a slot of its own, so
+//! that no two sums race.
+//! Cost: O(rows picks active width) for the active ones among the neurons, for all of them in tiles.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -13,7 +14,7 @@ crate::kernel! {
     name: "section_down",
     bindings(p) {
         read h: real [p.rows * p.picks * p.neurons],
-        read ids: index [p.rows * p.picks],
+        read ids: index [p.ids()],
         read chunk0: real [p.c0],
         read chunk1: real [p.c1],
         read chunk2: real [p.c2],
@@ -23,8 +24,11 @@ crate::kernel! {
     variants {
         workgroup => [main => grid(p.rows * p.picks * p.width.div_ceil(64))],
         serial => [serial => grid((p.rows * p.picks * p.width.div_ceil(4)).div_ceil(8))],
+        tile => [tile => p.tile_groups(p.width)],
+        block => [block => p.block_groups(p.width, 8)],
     }
-    choose(p, t): if t.software { 1 } else { 0 },
+    constants(p) { one_chunk: p.chunks == 1 }
+    choose(p, t): p.choose(t),
     backward: backward,
     tolerance: Tolerance::TIGHT,
 }
@@ -32,7 +36,7 @@ crate::kernel! {
 fn reference<F: Real>(p: &Params, a: Args<F>) {
     let (width, neurons) = (p.width as usize, p.neurons as usize);
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let slot = &mut a.slots[i * width..][..width];
         slot.fill(F::zero());
@@ -53,7 +57,7 @@ fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
     let Grads { mut h, chunk0, chunk1, chunk2, chunk3, slots, .. } = g;
     let mut dchunks = [chunk0, chunk1, chunk2, chunk3];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let dslot = &slots[i * width..][..width];
         for e in 0..neurons {

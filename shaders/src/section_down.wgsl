@@ -1,8 +1,10 @@
 //!use sections
+//!use section_down_tiles
 // Down half of the picked sections: slots[t, k] = sum over e of h[t, k, e] * down_e, suppressed features skipped.
 // h [rows, picks, neurons], ids [rows, picks], chunks of slabs [up | down | padding], slots [rows, picks, width].
 // main: one workgroup for 64 columns of a slot, its four quarters share the neurons.
 // serial: one invocation for four columns of a slot, no barrier.
+// tile, block: the same for tiles of many slots of one section, with workgroup memory and without.
 
 struct Params {
     rows: u32,
@@ -17,6 +19,7 @@ struct Params {
     c1: u32,
     c2: u32,
     c3: u32,
+    tiles: u32,
 }
 
 @group(0) @binding(0) var<storage, read> h: array<f32>;
@@ -31,6 +34,9 @@ struct Params {
 var<workgroup> partial: array<f32, 256>;
 
 fn weight(chunk: u32, at: u32) -> f32 {
+    if (one_chunk) {
+        return chunk0[at];
+    }
     switch (chunk) {
         case 0u: {
             return chunk0[at];
@@ -112,4 +118,34 @@ fn serial(
     for (var k = 0u; k < min(4u, p.width - first); k++) {
         slots[slot * p.width + first + k] = sum[k];
     }
+}
+
+fn tile_place(id: u32) -> vec2<u32> {
+    return section_place(id);
+}
+
+fn tile_four(place: vec2<u32>, row: u32, i: u32) -> vec4<f32> {
+    return section_four(
+        place.x,
+        place.y + (p.neurons + row) * p.width,
+        min(i + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.width - 1u)),
+    );
+}
+
+@compute @workgroup_size(64)
+fn tile(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    down_tile(wid.x + wid.y * groups.x, lane);
+}
+
+@compute @workgroup_size(8)
+fn block(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    down_block((wid.x + wid.y * groups.x) * 8u + lane);
 }

@@ -1,9 +1,10 @@
 //! `section_down` over packed weights: `slots[t, k] = sum over e of h[t, k, e] * down_e`.
 //!
-//! Shapes: h [rows, picks, neurons], ids [rows, picks], chunks of words as in `shared/packed_sections.rs`, slots [rows,
-//! picks, width]. Suppressed features (`h` exactly zero) are skipped and their rows not read. Slots whose id is
-//! [`crate::NONE`] or outside the window keep what they held. Packed weights are not trained: no gradient.
-//! Cost: O(rows picks active width) for the active ones among the neurons.
+//! Shapes: h [rows, picks, neurons], ids [rows, picks] or a plan of them, chunks of words as in
+//! `shared/packed_sections.rs`, slots [rows, picks, width]. Suppressed features (`h` exactly zero) add nothing: for one
+//! token their rows are not read. Slots whose id is [`crate::NONE`] or outside the window keep what they held. Packed
+//! weights are not trained: no gradient.
+//! Cost: O(rows picks active width) for the active ones among the neurons, for all of them in tiles.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -15,7 +16,7 @@ crate::kernel! {
     name: "section_down_packed",
     bindings(p) {
         read h: real [p.rows * p.picks * p.neurons],
-        read ids: index [p.rows * p.picks],
+        read ids: index [p.window().ids()],
         read chunk0: index [p.c0],
         read chunk1: index [p.c1],
         read chunk2: index [p.c2],
@@ -25,8 +26,11 @@ crate::kernel! {
     variants {
         workgroup => [main => grid(p.rows * p.picks * p.width.div_ceil(64))],
         serial => [serial => grid((p.rows * p.picks * p.width.div_ceil(4)).div_ceil(8))],
+        tile => [tile => p.window().tile_groups(p.width)],
+        block => [block => p.window().block_groups(p.width, 8)],
     }
-    choose(p, t): if t.software { 1 } else { 0 },
+    constants(p) { format: p.format, one_chunk: p.chunks == 1 }
+    choose(p, t): p.window().choose(t),
     backward: none,
     tolerance: Tolerance::TIGHT,
 }
@@ -35,7 +39,7 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
     let (width, neurons) = (p.width as usize, p.neurons as usize);
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
     let mut down = vec![F::zero(); width];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let slot = &mut a.slots[i * width..][..width];
         slot.fill(F::zero());

@@ -1,11 +1,13 @@
 //!use half
 //!use packed
 //!use packed_sections
+//!use section_down_tiles
 // Down half of the picked sections over packed weights: slots[t, k] = sum over e of h[t, k, e] * down_e, suppressed
 // features skipped. h [rows, picks, neurons], ids [rows, picks], chunks of slabs [up | padding | down | padding],
 // slots [rows, picks, width]; 4 divides the width.
 // main: one workgroup for 64 columns of a slot, four to an invocation, its sixteenths share the neurons.
 // serial: one invocation for four columns of a slot, no barrier.
+// tile, block: the same for tiles of many slots of one section, with workgroup memory and without.
 
 struct Params {
     rows: u32,
@@ -20,6 +22,7 @@ struct Params {
     c1: u32,
     c2: u32,
     c3: u32,
+    tiles: u32,
     format: u32,
 }
 
@@ -108,4 +111,31 @@ fn serial(
         }
     }
     write_four(slot * p.width + column, sum);
+}
+
+fn tile_place(id: u32) -> vec2<u32> {
+    let place = packed_place(id);
+    return vec2<u32>(place.x, place.y + half_slab());
+}
+
+fn tile_four(place: vec2<u32>, row: u32, i: u32) -> vec4<f32> {
+    return packed_four(place.x, place.y, p.neurons * p.width, row * p.width + min(i, p.width - 4u));
+}
+
+@compute @workgroup_size(64)
+fn tile(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    down_tile(wid.x + wid.y * groups.x, lane);
+}
+
+@compute @workgroup_size(8)
+fn block(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    down_block((wid.x + wid.y * groups.x) * 8u + lane);
 }

@@ -1,9 +1,9 @@
 //! Up half of the picked sections: `h[t, k, e] = relu(up_e . z_t)^2` for the section in slot k of token t.
 //!
-//! Shapes: z [rows, width], ids [rows, picks], chunks as in `shared/sections.rs`, h [rows, picks, neurons]. Slots whose
-//! id is [`crate::NONE`] or outside the window keep what they held. The square of the rectifier (So et al. 2021,
-//! arXiv 2109.08668) makes negative features exactly zero, so that the down half skips them.
-//! Cost: O(rows picks neurons width), each picked up row read once a token.
+//! Shapes: z [rows, width], ids [rows, picks] or a plan of them, chunks as in `shared/sections.rs`, h [rows, picks,
+//! neurons]. Slots whose id is [`crate::NONE`] or outside the window keep what they held. The square of the rectifier
+//! (So et al. 2021, arXiv 2109.08668) makes negative features exactly zero, so that the down half skips them.
+//! Cost: O(rows picks neurons width), each picked up row read once a token, or once a tile of tokens.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -13,7 +13,7 @@ crate::kernel! {
     name: "section_up",
     bindings(p) {
         read z: real [p.rows * p.width],
-        read ids: index [p.rows * p.picks],
+        read ids: index [p.ids()],
         read chunk0: real [p.c0],
         read chunk1: real [p.c1],
         read chunk2: real [p.c2],
@@ -23,8 +23,11 @@ crate::kernel! {
     variants {
         workgroup => [main => grid(p.rows * p.picks * p.neurons.div_ceil(4))],
         serial => [serial => grid((p.rows * p.picks * p.neurons.div_ceil(4)).div_ceil(8))],
+        tile => [tile => p.tile_groups(p.neurons)],
+        block => [block => p.block_groups(p.neurons, 4)],
     }
-    choose(p, t): if t.software { 1 } else { 0 },
+    constants(p) { one_chunk: p.chunks == 1 }
+    choose(p, t): p.choose(t),
     backward: backward,
     tolerance: Tolerance::TIGHT,
 }
@@ -32,7 +35,7 @@ crate::kernel! {
 fn reference<F: Real>(p: &Params, a: Args<F>) {
     let (width, neurons) = (p.width as usize, p.neurons as usize);
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let z = &a.z[i / p.picks as usize * width..][..width];
         for e in 0..neurons {
@@ -53,7 +56,7 @@ fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
     let Grads { mut z, chunk0, chunk1, chunk2, chunk3, h, .. } = g;
     let mut dchunks = [chunk0, chunk1, chunk2, chunk3];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let row = i / p.picks as usize * width;
         for e in 0..neurons {

@@ -1,7 +1,9 @@
 //!use sections
+//!use section_up_tiles
 // Up half of the picked sections: h[t, k, e] = relu(up_e . z_t)^2.
 // z [rows, width], ids [rows, picks], chunks of slabs [up | down | padding], h [rows, picks, neurons].
 // main: one workgroup for four neurons of a slot. serial: one invocation for the same, no barrier.
+// tile, block: the same for tiles of many slots of one section, with workgroup memory and without.
 
 struct Params {
     rows: u32,
@@ -16,6 +18,7 @@ struct Params {
     c1: u32,
     c2: u32,
     c3: u32,
+    tiles: u32,
 }
 
 @group(0) @binding(0) var<storage, read> z: array<f32>;
@@ -102,4 +105,30 @@ fn serial(
         sum += z[row + i] * section_four(place.x, place.y + i, rows);
     }
     write_four(slot, neuron, sum);
+}
+
+fn tile_place(id: u32) -> vec2<u32> {
+    return section_place(id);
+}
+
+fn tile_four(place: vec2<u32>, row: u32, i: u32) -> vec4<f32> {
+    return section_four(place.x, place.y + row * p.width, min(i + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.width - 1u)));
+}
+
+@compute @workgroup_size(64)
+fn tile(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    up_tile(wid.x + wid.y * groups.x, lane);
+}
+
+@compute @workgroup_size(8)
+fn block(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    up_block((wid.x + wid.y * groups.x) * 8u + lane);
 }

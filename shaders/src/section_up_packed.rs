@@ -1,9 +1,9 @@
 //! `section_up` over packed weights: `h[t, k, e] = relu(up_e . z_t)^2` for the section in slot k of token t.
 //!
-//! Shapes: z [rows, width], ids [rows, picks], chunks of words as in `shared/packed_sections.rs`, h [rows, picks,
-//! neurons]. Slots whose id is [`crate::NONE`] or outside the window keep what they held. Weights are unpacked where
-//! they are multiplied and the sums are float32; packed weights are not trained, so there is no gradient.
-//! Cost: O(rows picks neurons width), each picked up row read once a token at the bits of its format.
+//! Shapes: z [rows, width], ids [rows, picks] or a plan of them, chunks of words as in `shared/packed_sections.rs`,
+//! h [rows, picks, neurons]. Slots whose id is [`crate::NONE`] or outside the window keep what they held. Weights are
+//! unpacked where they are multiplied and the sums are float32; packed weights are not trained: no gradient.
+//! Cost: O(rows picks neurons width), each picked up row read once a token or tile at the bits of its format.
 
 use crate::cases::Cases;
 use crate::kernel::{Real, Tolerance, grid};
@@ -14,7 +14,7 @@ crate::kernel! {
     name: "section_up_packed",
     bindings(p) {
         read z: real [p.rows * p.width],
-        read ids: index [p.rows * p.picks],
+        read ids: index [p.window().ids()],
         read chunk0: index [p.c0],
         read chunk1: index [p.c1],
         read chunk2: index [p.c2],
@@ -24,8 +24,11 @@ crate::kernel! {
     variants {
         workgroup => [main => grid(p.rows * p.picks * p.neurons.div_ceil(4))],
         serial => [serial => grid((p.rows * p.picks * p.neurons.div_ceil(4)).div_ceil(8))],
+        tile => [tile => p.window().tile_groups(p.neurons)],
+        block => [block => p.window().block_groups(p.neurons, 4)],
     }
-    choose(p, t): if t.software { 1 } else { 0 },
+    constants(p) { format: p.format, one_chunk: p.chunks == 1 }
+    choose(p, t): p.window().choose(t),
     backward: none,
     tolerance: Tolerance::TIGHT,
 }
@@ -34,7 +37,7 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
     let (width, neurons) = (p.width as usize, p.neurons as usize);
     let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
     let mut up = vec![F::zero(); width];
-    for (i, &id) in a.ids.iter().enumerate() {
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
         let Some((chunk, at)) = p.place(id) else { continue };
         let z = &a.z[i / p.picks as usize * width..][..width];
         for e in 0..neurons {

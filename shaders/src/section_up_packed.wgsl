@@ -1,9 +1,11 @@
 //!use half
 //!use packed
 //!use packed_sections
+//!use section_up_tiles
 // Up half of the picked sections over packed weights: h[t, k, e] = relu(up_e . z_t)^2.
 // z [rows, width], ids [rows, picks], chunks of slabs [up | padding | down | padding], h [rows, picks, neurons].
 // main: one workgroup for four neurons of a slot, 16 invocations each. serial: one invocation for four, no barrier.
+// tile, block: the same for tiles of many slots of one section, with workgroup memory and without.
 
 struct Params {
     rows: u32,
@@ -18,6 +20,7 @@ struct Params {
     c1: u32,
     c2: u32,
     c3: u32,
+    tiles: u32,
     format: u32,
 }
 
@@ -111,4 +114,30 @@ fn serial(
     for (var k = 0u; k < min(4u, p.neurons - neuron); k++) {
         h[slot * p.neurons + neuron + k] = value[k];
     }
+}
+
+fn tile_place(id: u32) -> vec2<u32> {
+    return packed_place(id);
+}
+
+fn tile_four(place: vec2<u32>, row: u32, i: u32) -> vec4<f32> {
+    return packed_four(place.x, place.y, p.neurons * p.width, row * p.width + min(i, p.width - 4u));
+}
+
+@compute @workgroup_size(64)
+fn tile(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    up_tile(wid.x + wid.y * groups.x, lane);
+}
+
+@compute @workgroup_size(8)
+fn block(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    up_block((wid.x + wid.y * groups.x) * 8u + lane);
 }

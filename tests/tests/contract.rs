@@ -16,25 +16,47 @@ const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const WORKGROUPS: u32 = 65535;
 
+/// Overrides and their values.
+type Constants = Vec<(&'static str, u32)>;
+
 /// Parsed and validated as plain WGSL: no f16, no subgroups, nothing beyond WebGPU's defaults.
-fn compile(source: &str) -> Result<(Module, ModuleInfo), String> {
+fn compile(source: &str, constants: &Constants) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;
-    let (module, info) = process_overrides(&module, &info, None, &Default::default()).map_err(|e| e.to_string())?;
+    let values = constants.iter().map(|(name, value)| (name.to_string(), f64::from(*value))).collect();
+    let (module, info) = process_overrides(&module, &info, None, &values).map_err(|e| e.to_string())?;
     Ok((module.into_owned(), info.into_owned()))
 }
 
+/// The constants under which the kernel's cases run, each set once.
+fn constants(kernel: &'static Kernel) -> Vec<Constants> {
+    let mut all: Vec<Constants> = (kernel.cases)(kernel).iter().map(|case| (kernel.constants)(&case.params)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// What the WGSL declares that the kernel does not, and the other way round.
-fn interface(kernel: &Kernel, source: &str) -> Vec<String> {
-    let (module, info) = match compile(source) {
+fn interface(kernel: &'static Kernel, source: &str) -> Vec<String> {
+    let constants = constants(kernel).swap_remove(0);
+    let (module, info) = match compile(source, &constants) {
         Ok(compiled) => compiled,
         Err(error) => return vec![format!("{}: {error}", kernel.name)],
     };
     let mut problems = Vec::new();
     let mut wrong = |what: String| problems.push(format!("{}: {what}", kernel.name));
 
+    // Those that no entry point uses are gone from the compiled module.
+    let parsed = naga::front::wgsl::parse_str(source).unwrap_or_default();
+    let mut overrides: Vec<&str> = parsed.overrides.iter().filter_map(|(_, o)| o.name.as_deref()).collect();
+    let mut named: Vec<&str> = constants.iter().map(|(name, _)| *name).collect();
+    overrides.sort_unstable();
+    named.sort_unstable();
+    if overrides != named {
+        wrong(format!("overrides {overrides:?} in WGSL, constants {named:?} in Rust"));
+    }
     if kernel.bindings.len() > STORAGE_BUFFERS {
         wrong(format!("{} storage buffers, {STORAGE_BUFFERS} allowed", kernel.bindings.len()));
     }
@@ -140,6 +162,7 @@ fn wgsl_and_rust_agree() {
 fn disagreements_are_seen() {
     let kernel = &lichen_shaders::rms_norm::KERNEL;
     let faults = [
+        ("var<workgroup>", "override rate: u32 = 1u;\nvar<workgroup>", "overrides [\"rate\"]"),
         ("var<storage, read> gain", "var<storage, read_write> gain", "gain is in"),
         ("gain", "grain", "@binding(1)"),
         ("gain: array<f32>", "gain: array<u32>", "gain"),
@@ -165,16 +188,20 @@ fn disagreements_are_seen() {
 fn every_target_accepts_it() {
     let mut problems = Vec::new();
     for kernel in ALL {
-        match compile(&kernel.source()) {
-            Err(error) => problems.push(format!("{}: {error}", kernel.name)),
-            Ok((module, info)) => {
-                for (target, result) in [
-                    ("SPIR-V", to_spirv(&module, &info)),
-                    ("MSL", to_msl(&module, &info)),
-                    ("HLSL", to_hlsl(&module, &info)),
-                    ("WGSL", to_wgsl(&module, &info)),
-                ] {
-                    problems.extend(result.err().map(|e| format!("{} to {target}: {e}", kernel.name)));
+        for constants in constants(kernel) {
+            match compile(&kernel.source(), &constants) {
+                Err(error) => problems.push(format!("{} with {constants:?}: {error}", kernel.name)),
+                Ok((module, info)) => {
+                    for (target, result) in [
+                        ("SPIR-V", to_spirv(&module, &info)),
+                        ("MSL", to_msl(&module, &info)),
+                        ("HLSL", to_hlsl(&module, &info)),
+                        ("WGSL", to_wgsl(&module, &info)),
+                    ] {
+                        problems.extend(
+                            result.err().map(|e| format!("{} with {constants:?} to {target}: {e}", kernel.name)),
+                        );
+                    }
                 }
             }
         }
@@ -208,7 +235,7 @@ fn to_hlsl(module: &Module, info: &ModuleInfo) -> Result<(), String> {
 
 fn to_wgsl(module: &Module, info: &ModuleInfo) -> Result<(), String> {
     let text = wgsl::write_string(module, info, wgsl::WriterFlags::empty()).map_err(|e| e.to_string())?;
-    compile(&text).map(drop)
+    compile(&text, &Vec::new()).map(drop)
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn params(first: usize, per_chunk: usize, held: [usize; 4]) -> section_up::Param
         c1: c[1],
         c2: c[2],
         c3: c[3],
+        tiles: 0,
     }
 }
 

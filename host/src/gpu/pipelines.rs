@@ -11,7 +11,8 @@ struct Compiled {
     module: wgpu::ShaderModule,
     group: wgpu::BindGroupLayout,
     layout: wgpu::PipelineLayout,
-    passes: HashMap<(usize, usize), wgpu::ComputePipeline>,
+    /// By variant, pass and values of the constants.
+    passes: HashMap<(usize, usize, Vec<u32>), wgpu::ComputePipeline>,
 }
 
 /// Pipelines by kernel, variant and pass.
@@ -31,32 +32,36 @@ impl Pipelines {
         Ok(self.compiled(context, kernel)?.group.clone())
     }
 
-    /// The pipeline of one pass of a variant.
+    /// The pipeline of one pass of a variant under these params.
     pub(super) fn pipeline(
         &mut self,
         context: &Context,
         kernel: &'static Kernel,
+        params: &[u8],
         variant: usize,
         pass: usize,
     ) -> Result<wgpu::ComputePipeline, HostError> {
         let compiled = self.compiled(context, kernel)?;
-        if let Some(pipeline) = compiled.passes.get(&(variant, pass)) {
+        let constants = (kernel.constants)(params);
+        let key = (variant, pass, constants.iter().map(|(_, value)| *value).collect());
+        if let Some(pipeline) = compiled.passes.get(&key) {
             return Ok(pipeline.clone());
         }
         let entry = kernel.variants.get(variant).and_then(|v| v.passes.get(pass)).map(|p| p.entry);
         let entry = entry.ok_or_else(|| context.refused(format!("{} has no variant {variant}", kernel.name)))?;
         let label = format!("{}.{entry}", kernel.name);
+        let constants: Vec<(&str, f64)> = constants.into_iter().map(|(name, value)| (name, value.into())).collect();
         let pipeline = context.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&compiled.layout),
             module: &compiled.module,
             entry_point: Some(entry),
-            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            compilation_options: wgpu::PipelineCompilationOptions { constants: &constants, ..Default::default() },
             cache: context.cache.as_ref().map(PipelineCache::raw),
         });
         // Checked before it is kept, so that a pipeline that failed fails again instead of doing nothing.
         context.check()?;
-        compiled.passes.insert((variant, pass), pipeline.clone());
+        compiled.passes.insert(key, pipeline.clone());
         Ok(pipeline)
     }
 

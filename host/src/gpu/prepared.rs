@@ -68,7 +68,7 @@ impl Prepared {
                 return Err(context.refused(format!("{} has no variant {variant}", op.kernel.name)));
             }
             for (pass, declared) in passes.iter().enumerate() {
-                let pipeline = pipelines.pipeline(context, op.kernel, variant, pass)?;
+                let pipeline = pipelines.pipeline(context, op.kernel, &op.params, variant, pass)?;
                 dispatches.push(Dispatch {
                     pipeline,
                     group: group.clone(),

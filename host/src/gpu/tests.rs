@@ -107,6 +107,7 @@ fn altered(wgsl: &'static str) -> &'static Kernel {
         bindings: k.bindings,
         lengths: k.lengths,
         variants: k.variants,
+        constants: k.constants,
         choose: k.choose,
         reference: k.reference,
         truth: k.truth,

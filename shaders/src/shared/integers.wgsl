@@ -1,10 +1,11 @@
 
 // Shared: dots of rows in 8 bits (quantize.rs) with packed weights of 8 or 4 bits (packed.rs), for kernels that use
-// half, define word(part, at) and x_word(at), and have p.format.
+// half, define word(part, at) and x_word(at), and have the constant format.
+override format: u32 = 1u;
 
 // Four weights as signed bytes, from weight i of the packed matrix at `base`; 4 divides i.
 fn bytes_four(part: u32, base: u32, i: u32) -> u32 {
-    if (p.format == 1u) {
+    if (format == 1u) {
         return word(part, base + i / 4u);
     }
     let nibbles = (word(part, base + i / 32u * 4u + i % 16u / 4u) >> (i % 32u / 16u * 4u)) & 0x0F0F0F0Fu;
@@ -14,7 +15,7 @@ fn bytes_four(part: u32, base: u32, i: u32) -> u32 {
 
 // Scale of a block of a packed matrix of `weights` weights.
 fn block_scale(part: u32, base: u32, weights: u32, block: u32) -> f32 {
-    let quants = select(weights / 8u, weights / 4u, p.format == 1u);
+    let quants = select(weights / 8u, weights / 4u, format == 1u);
     let scales = word(part, base + quants + block / 2u);
     return half_value((scales >> (block % 2u * 16u)) & 0xFFFFu);
 }

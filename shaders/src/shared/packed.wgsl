@@ -1,6 +1,7 @@
 
-// Shared: weights in few bits (packed.rs), for kernels that use half, define word(part, at) and have p.format:
-// 0 half precision, 1 eight bits, 2 four bits.
+// Shared: weights in few bits (packed.rs), for kernels that use half, define word(part, at) and have the constant
+// format: 0 half precision, 1 eight bits, 2 four bits. Software adapters would run all three at every weight.
+override format: u32 = 0u;
 
 fn half_pair(pair: u32) -> vec2<f32> {
     return vec2<f32>(half_value(pair & 0xFFFFu), half_value(pair >> 16u));
@@ -8,12 +9,12 @@ fn half_pair(pair: u32) -> vec2<f32> {
 
 // Weights i to i + 3 of the packed matrix of `weights` weights that starts at `base`; 4 divides i.
 fn packed_four(part: u32, base: u32, weights: u32, i: u32) -> vec4<f32> {
-    if (p.format == 0u) {
+    if (format == 0u) {
         let at = base + i / 2u;
         return vec4<f32>(half_pair(word(part, at)), half_pair(word(part, at + 1u)));
     }
     let block = i / 32u;
-    if (p.format == 1u) {
+    if (format == 1u) {
         let quants = vec4<i32>(bitcast<i32>(word(part, base + i / 4u)));
         let scales = word(part, base + weights / 4u + block / 2u);
         let scale = half_value((scales >> (block % 2u * 16u)) & 0xFFFFu);

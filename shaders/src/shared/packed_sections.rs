@@ -33,6 +33,8 @@ crate::params! {
     c2: u32,
     /// Words bound as chunk 3.
     c3: u32,
+    /// Tiles of the lists that follow the ids; 0 where there are none.
+    tiles: u32,
     /// Code of the weights' format.
     format: u32,
 }
@@ -59,9 +61,10 @@ pub fn pack_slab(format: Format, neurons: usize, width: usize, slab: &[f32]) -> 
 impl Params {
     /// A window of weights in some format; its stride and chunks are in words.
     pub fn new(window: sections::Params, format: Format) -> Self {
-        let sections::Params { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3 } = window;
+        let sections::Params { rows, picks, width, neurons, stride, first, per_chunk, chunks, .. } = window;
+        let sections::Params { c0, c1, c2, c3, tiles, .. } = window;
         let format = format.code();
-        Self { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3, format }
+        Self { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3, tiles, format }
     }
     /// The format of the weights.
     pub fn packing(&self) -> Format {
@@ -73,8 +76,8 @@ impl Params {
     }
     /// The same window as unpacked kernels describe it; its stride and chunks stay in words.
     pub fn window(&self) -> sections::Params {
-        let &Self { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3, format: _ } = self;
-        sections::Params { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3 }
+        let &Self { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3, tiles, .. } = self;
+        sections::Params { rows, picks, width, neurons, stride, first, per_chunk, chunks, c0, c1, c2, c3, tiles }
     }
     /// Chunk and first word of a section; `None` for ids outside the window and past the end of a short chunk.
     pub(crate) fn place(&self, id: u32) -> Option<(usize, usize)> {
@@ -111,7 +114,8 @@ pub(crate) fn add<'a>(
         }
         words
     };
-    let draft = c.add(&format!("{format:?}_{name}").to_lowercase(), p).ids("ids", ids);
+    let name = format!("{format:?}_{name}").to_lowercase();
+    let draft = sections::planned(c, &name, p.window(), |window| Params::new(window, format), ids);
     ["chunk0", "chunk1", "chunk2", "chunk3"].into_iter().fold(draft, |draft, name| draft.words(name, chunk))
 }
 
@@ -144,5 +148,11 @@ pub(crate) fn windows(c: &mut Cases<Params>, formats: &[Format], finish: for<'a>
         fill("real", real, 0, [4, 4, 0, 0], &mut any(8));
         let rows = Params { rows: 70, picks: 3, width: 3 * BLOCK as u32, neurons: 6, ..small };
         fill("rows", rows, 64, [2; 4], &mut any(9));
+        for rows in [7, 8, 9, 16, 17, 33] {
+            let p = Params { rows, picks: 1, neurons: 9, ..small };
+            fill(&format!("all{rows}"), p, 0, [2; 4], &mut |_, _| 5);
+        }
+        let chunk = Params { rows: 40, width: 96, neurons: 66, ..small };
+        fill("chunk", chunk, 64, [2; 4], &mut |r, i| if i % 4 == 0 { 0 } else { 1 + r.below(7) as u32 });
     }
 }

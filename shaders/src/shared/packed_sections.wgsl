@@ -1,7 +1,12 @@
 
-// Shared: packed sections in chunks of words, for kernels that bind chunk0 to chunk3 and have the window and the
-// format in `p`.
+// Shared: packed sections in chunks of words, for kernels that bind chunk0 to chunk3, have the window in `p` and the
+// constants format and one_chunk.
+override one_chunk: bool = false;
+
 fn word(chunk: u32, at: u32) -> u32 {
+    if (one_chunk) {
+        return chunk0[at];
+    }
     switch (chunk) {
         case 0u: {
             return chunk0[at];
@@ -23,9 +28,9 @@ fn half_slab() -> u32 {
     let weights = p.neurons * p.width;
     let scales = (weights / 32u + 1u) / 2u;
     var words = weights / 2u;
-    if (p.format == 1u) {
+    if (format == 1u) {
         words = weights / 4u + scales;
-    } else if (p.format > 1u) {
+    } else if (format > 1u) {
         words = weights / 8u + scales;
     }
     return (words + 63u) / 64u * 64u;

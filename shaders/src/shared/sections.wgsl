@@ -1,5 +1,8 @@
 
-// Shared: sections in chunks, for kernels that bind chunk0 to chunk3 and the window in `p`.
+// Shared: sections in chunks, for kernels that bind chunk0 to chunk3 and have the window in `p` and the constant
+// one_chunk: software adapters would look into all four at every weight.
+override one_chunk: bool = false;
+
 // Chunk and first element of a section; chunk 4 stands for an id outside the window.
 fn section_place(id: u32) -> vec2<u32> {
     let local = id - p.first;
@@ -15,6 +18,9 @@ fn section_place(id: u32) -> vec2<u32> {
 // Four weights `step` apart: one choice of the chunk for four loads.
 fn section_four(chunk: u32, at: u32, step: vec4<u32>) -> vec4<f32> {
     let i = at + step;
+    if (one_chunk) {
+        return vec4<f32>(chunk0[i.x], chunk0[i.y], chunk0[i.z], chunk0[i.w]);
+    }
     switch (chunk) {
         case 0u: {
             return vec4<f32>(chunk0[i.x], chunk0[i.y], chunk0[i.z], chunk0[i.w]);

@@ -120,6 +120,7 @@ fn large(kernel: &Kernel) -> Vec<Case> {
         c1: 2 * stride,
         c2: 1,
         c3: 1,
+        tiles: 0,
     };
     let params = match kernel.name {
         "section_up" | "section_down" => vec![bytes_of(&section).to_vec()],
@@ -150,6 +151,7 @@ fn packed(format: Format, rows: u32) -> section_up_packed::Params {
         c1: 2 * stride,
         c2: 1,
         c3: 1,
+        tiles: 0,
         format: format.code(),
     }
 }
