@@ -5,9 +5,6 @@ use super::share::Scratch;
 use crate::pool::Pool;
 use lichen_shaders::sample::{Args, Params, run};
 
-/// Scores of a group; most groups hold none of the best ones.
-const GROUP: usize = 64;
-
 pub(super) fn forward(_: &Pool, p: &Params, a: Args<f32>) {
     run(p, a, best);
 }
@@ -15,37 +12,45 @@ pub(super) fn forward(_: &Pool, p: &Params, a: Args<f32>) {
 /// Ids of the `picks` highest scores. The highest ones of as many groups bound the lowest of them from below, and few
 /// scores reach that bound.
 fn best(scores: &[f32], picks: usize) -> Vec<u32> {
-    let mut maxima = Scratch::new(scores.len().div_ceil(GROUP));
-    tops(scores, &mut maxima);
+    let group = (scores.len() / (4 * picks).max(1)).clamp(4, 64);
+    let mut maxima = Scratch::new(scores.len().div_ceil(group));
+    tops(scores, group, &mut maxima);
     let mut bound = f32::NEG_INFINITY;
     if (1..=maxima.len()).contains(&picks) {
-        bound = *maxima.select_nth_unstable_by(picks - 1, |a, b| b.total_cmp(a)).1;
+        let mut keys: Vec<u32> = maxima.iter().map(|x| falling(*x)).collect();
+        let lowest = *keys.select_nth_unstable(picks - 1).1;
+        bound = maxima.iter().copied().find(|x| falling(*x) == lowest).unwrap_or(bound);
     }
-    let number = |x: f32| if x.is_nan() { f32::NEG_INFINITY } else { x };
-    let mut ids = Vec::with_capacity(2 * picks + GROUP);
-    for (group, scores) in scores.chunks(GROUP).enumerate() {
-        if bound > f32::NEG_INFINITY && !reaches(scores, bound) {
+    let mut keys = Vec::with_capacity(2 * picks + group);
+    for (i, (scores, most)) in scores.chunks(group).zip(maxima.iter()).enumerate() {
+        if *most < bound {
             continue;
         }
-        let first = (group * GROUP) as u32;
-        ids.extend((first..).zip(scores).filter(|(_, x)| number(**x) >= bound).map(|(id, _)| id));
+        let ids = (i * group) as u32..;
+        let number = |x: f32| if x.is_nan() { f32::NEG_INFINITY } else { x };
+        let high = ids.zip(scores).filter(|(_, x)| number(**x) >= bound);
+        keys.extend(high.map(|(id, x)| u64::from(falling(*x)) << 32 | u64::from(id)));
     }
-    let order = |&a: &u32, &b: &u32| {
-        let (x, y) = (number(scores[a as usize]), number(scores[b as usize]));
-        y.partial_cmp(&x).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(&b))
-    };
-    if picks < ids.len() {
-        ids.select_nth_unstable_by(picks, order);
-        ids.truncate(picks);
+    if picks < keys.len() {
+        keys.select_nth_unstable(picks);
+        keys.truncate(picks);
     }
-    ids.sort_unstable_by(order);
-    ids
+    keys.sort_unstable();
+    keys.into_iter().map(|key| key as u32).collect()
+}
+
+/// An integer that falls as the number rises: integers are compared without branches. NaN counts as minus infinity.
+fn falling(x: f32) -> u32 {
+    let x = if x.is_nan() { f32::NEG_INFINITY } else { x };
+    // Adding zero makes the two zeros one.
+    let bits = (x + 0.0).to_bits();
+    if bits >> 31 == 0 { 0x7FFF_FFFF - bits } else { bits }
 }
 
 vector! {
     /// The highest score of each group; NaN counts for nothing.
-    fn tops(scores: &[f32], maxima: &mut [f32]) {
-        for (scores, most) in scores.chunks(GROUP).zip(maxima) {
+    fn tops(scores: &[f32], group: usize, maxima: &mut [f32]) {
+        for (scores, most) in scores.chunks(group).zip(maxima) {
             let mut lanes = [f32::NEG_INFINITY; super::lanes::LANES];
             for scores in scores.chunks(lanes.len()) {
                 for (lane, &x) in lanes.iter_mut().zip(scores) {
@@ -54,13 +59,6 @@ vector! {
             }
             *most = lanes.into_iter().fold(f32::NEG_INFINITY, |most, x| if x > most { x } else { most });
         }
-    }
-}
-
-vector! {
-    /// Whether one of the scores is at least that high.
-    fn reaches(scores: &[f32], bound: f32) -> bool {
-        scores.iter().fold(false, |any, x| any | (*x >= bound))
     }
 }
 
