@@ -85,6 +85,10 @@ pub trait Params: bytemuck::Pod + Debug {
 pub struct Traits {
     /// The adapter is a CPU in disguise: barriers are dear, lanes are few.
     pub software: bool,
+    /// Least invocations of a subgroup; 0 where shaders cannot use them.
+    pub subgroup: u32,
+    /// A browser compiles the text: what it uses beyond the base language must be named.
+    pub browser: bool,
 }
 
 /// One dispatch.
@@ -198,14 +202,18 @@ impl PartialEq for Kernel {
 impl Kernel {
     /// The WGSL to compile: the file followed by each snippet that a `//!use NAME` line asks for.
     /// Snippets come after so that the line numbers of errors stay true.
-    pub fn source(&self) -> String {
+    pub fn source(&self, t: Traits) -> String {
         let mut text = self.wgsl.to_string();
+        let mut subgroups = false;
         for name in self.wgsl.lines().filter_map(|l| l.strip_prefix("//!use ")) {
-            let snippet = crate::SNIPPETS.iter().find(|(n, _)| *n == name.trim());
+            let find =
+                |list: &[(&str, &'static str)]| list.iter().find(|(n, _)| *n == name.trim()).map(|(_, body)| *body);
+            let special = find(crate::SUBGROUP_SNIPPETS).filter(|_| t.subgroup >= 8);
+            subgroups |= special.is_some();
             // A missing snippet leaves the text unjoined; the contract test then names the unknown function.
-            text.push_str(snippet.map_or("", |(_, body)| body));
+            text.push_str(special.or_else(|| find(crate::SNIPPETS)).unwrap_or(""));
         }
-        text
+        if subgroups && t.browser { format!("enable subgroups; {text}") } else { text }
     }
 
     /// Place of the binding called `name`.

@@ -69,4 +69,8 @@ pub(crate) static SNIPPETS: &[(&str, &str)] = &[
     ("order", include_str!("shared/order.wgsl")),
     ("random", include_str!("shared/random.wgsl")),
     ("sections", include_str!("shared/sections.wgsl")),
+    ("sums", include_str!("shared/sums.wgsl")),
 ];
+
+/// What takes the place of a snippet where a subgroup holds at least 8 neighbours.
+pub(crate) static SUBGROUP_SNIPPETS: &[(&str, &str)] = &[("sums", include_str!("shared/sums_subgroup.wgsl"))];

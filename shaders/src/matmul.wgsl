@@ -1,3 +1,4 @@
+//!use sums
 // Rows times a matrix: y[r, g*No + i] = sum over j of w[g*No + i, j] * x[r, x_offset + g*Ki + j],
 // Ki = inputs / groups, No = outputs / groups.
 // x [rows, x_stride], w [outputs, Ki], y [rows, outputs].
@@ -15,8 +16,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
-
-var<workgroup> partial: array<vec4<f32>, 64>;
 
 // Few rows: a workgroup makes 4 outputs of 4 rows, 16 invocations along the inputs of each output.
 @compute @workgroup_size(64)
@@ -53,17 +52,10 @@ fn row(
             }
         }
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 8u; step > 0u; step /= 2u) {
-        if (part < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_16(sum, lane);
     // 16 results: the first four invocations of each output store one row each.
     if (part < 4u && out < p.outputs && first_row + part < p.rows) {
-        y[(first_row + part) * p.outputs + out] = partial[lane - part][part];
+        y[(first_row + part) * p.outputs + out] = all[part];
     }
 }
 

@@ -1,5 +1,6 @@
 //!use half
 //!use packed
+//!use sums
 // Rows times a matrix in few bits: y[r, o] = sum over j of w[o, j] * x[r, x_offset + j].
 // x [rows, x_stride], w the words of a packed matrix [outputs, inputs], y [rows, outputs].
 
@@ -16,8 +17,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
-
-var<workgroup> partial: array<vec4<f32>, 64>;
 
 fn word(part: u32, at: u32) -> u32 {
     return w[at];
@@ -62,17 +61,10 @@ fn row(
             }
         }
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 8u; step > 0u; step /= 2u) {
-        if (part < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_16(sum, lane);
     // 16 results: the first four invocations of each output store one row each.
     if (part < 4u && out < p.outputs && first_row + part < p.rows) {
-        y[(first_row + part) * p.outputs + out] = partial[lane - part][part];
+        y[(first_row + part) * p.outputs + out] = all[part];
     }
 }
 

@@ -1,5 +1,6 @@
 //!use half
 //!use integers
+//!use sums
 // Rows in 8 bits times a matrix in 8 or 4 bits: y[r, o] = sum over j of w[o, j] * x[r, j].
 // x [rows, inputs / 4 + inputs / 32] words, w the words of a packed matrix [outputs, inputs], y [rows, outputs].
 
@@ -14,8 +15,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> w: array<u32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<uniform> p: Params;
-
-var<workgroup> partial: array<vec4<f32>, 64>;
 
 fn word(part: u32, at: u32) -> u32 {
     return w[at];
@@ -64,17 +63,10 @@ fn row(
             }
         }
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 4u; step > 0u; step /= 2u) {
-        if (part < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_8(sum, lane);
     // 32 results: the first four invocations of each output store one row each.
     if (part < row_count && out < p.outputs) {
-        y[(first_row + part) * p.outputs + out] = partial[lane - part][part];
+        y[(first_row + part) * p.outputs + out] = all[part];
     }
 }
 

@@ -1,5 +1,6 @@
 //!use sections
 //!use section_up_tiles
+//!use sums
 // Up half of the picked sections: h[t, k, e] = relu(up_e . z_t)^2.
 // z [rows, width], ids [rows, picks], chunks of slabs [up | down | padding], h [rows, picks, neurons].
 // main: one workgroup for four neurons of a slot. serial: one invocation for the same, no barrier.
@@ -29,8 +30,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> chunk3: array<f32>;
 @group(0) @binding(6) var<storage, read_write> h: array<f32>;
 @group(0) @binding(7) var<uniform> p: Params;
-
-var<workgroup> partial: array<vec4<f32>, 64>;
 
 // Four neurons from `neuron` on; past the last they repeat it, which reads in bounds and is not written.
 fn up_rows(neuron: u32) -> vec4<u32> {
@@ -68,16 +67,9 @@ fn main(
     for (var i = lane; i < p.width; i += 64u) {
         sum += z[row + i] * section_four(place.x, place.y + i, rows);
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 32u; step > 0u; step /= 2u) {
-        if (lane < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_64(sum, lane);
     if (lane == 0u) {
-        write_four(slot, neuron, partial[0]);
+        write_four(slot, neuron, all);
     }
 }
 

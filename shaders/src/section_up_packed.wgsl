@@ -2,6 +2,7 @@
 //!use packed
 //!use packed_sections
 //!use section_up_tiles
+//!use sums
 // Up half of the picked sections over packed weights: h[t, k, e] = relu(up_e . z_t)^2.
 // z [rows, width], ids [rows, picks], chunks of slabs [up | padding | down | padding], h [rows, picks, neurons].
 // main: one workgroup for four neurons of a slot, 16 invocations each. serial: one invocation for four, no barrier.
@@ -33,8 +34,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> h: array<f32>;
 @group(0) @binding(7) var<uniform> p: Params;
 
-var<workgroup> partial: array<f32, 64>;
-
 fn z_four(at: u32) -> vec4<f32> {
     return vec4<f32>(z[at], z[at + 1u], z[at + 2u], z[at + 3u]);
 }
@@ -65,16 +64,9 @@ fn main(
             sum += dot(z_four(row + i), packed_four(place.x, place.y, weights, neuron * p.width + i));
         }
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 8u; step > 0u; step /= 2u) {
-        if (part < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_16(vec4<f32>(sum, 0.0, 0.0, 0.0), lane).x;
     if (part == 0u && neuron < p.neurons) {
-        let firing = max(partial[lane], 0.0);
+        let firing = max(all, 0.0);
         h[slot * p.neurons + neuron] = firing * firing;
     }
 }

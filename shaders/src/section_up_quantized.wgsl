@@ -1,6 +1,7 @@
 //!use half
 //!use integers
 //!use packed_sections
+//!use sums
 // Up half of the picked sections, weights in 8 or 4 bits and tokens in 8: h[t, k, e] = relu(up_e . z_t)^2.
 // z [rows, width / 4 + width / 32] words, ids [rows, picks], chunks of slabs [up | padding | down | padding], h [rows,
 // picks, neurons].
@@ -32,8 +33,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read> chunk3: array<u32>;
 @group(0) @binding(6) var<storage, read_write> h: array<f32>;
 @group(0) @binding(7) var<uniform> p: Params;
-
-var<workgroup> partial: array<f32, 64>;
 
 fn x_word(at: u32) -> u32 {
     return z[at];
@@ -71,16 +70,9 @@ fn main(
             sum += product(place, neuron, block, row);
         }
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    for (var step = 4u; step > 0u; step /= 2u) {
-        if (part < step) {
-            partial[lane] += partial[lane + step];
-        }
-        workgroupBarrier();
-    }
+    let all = sum_8(vec4<f32>(sum, 0.0, 0.0, 0.0), lane).x;
     if (part == 0u && neuron < p.neurons) {
-        let firing = max(partial[lane], 0.0);
+        let firing = max(all, 0.0);
         h[slot * p.neurons + neuron] = firing * firing;
     }
 }

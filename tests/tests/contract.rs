@@ -6,7 +6,7 @@ use lichen_shaders::cases::vacuous;
 use lichen_shaders::kernel::{Access, Kernel, Kind, Traits};
 use lichen_tests::report;
 use naga::back::{hlsl, msl, pipeline_constants::process_overrides, spv, wgsl};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ModuleInfo, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 use naga::{AddressSpace, ArraySize, Module, ScalarKind, ShaderStage, StorageAccess, TypeInner};
 use std::collections::HashSet;
 
@@ -16,13 +16,22 @@ const INVOCATIONS: u32 = 256;
 const WORKGROUP_BYTES: u32 = 16 << 10;
 const WORKGROUPS: u32 = 65535;
 
+const PLAIN: Traits = Traits { software: false, subgroup: 0, browser: false };
+const SUBGROUPS: Traits = Traits { subgroup: 8, ..PLAIN };
+
 /// Overrides and their values.
 type Constants = Vec<(&'static str, u32)>;
 
 /// Parsed and validated as plain WGSL: no f16, no subgroups, nothing beyond WebGPU's defaults.
 fn compile(source: &str, constants: &Constants) -> Result<(Module, ModuleInfo), String> {
+    compile_with(source, constants, Capabilities::empty())
+}
+
+fn compile_with(source: &str, constants: &Constants, can: Capabilities) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), can)
+        .subgroup_stages(ShaderStages::COMPUTE)
+        .subgroup_operations(SubgroupOperationSet::all())
         .validate(&module)
         .map_err(|e| e.emit_to_string(source))?;
     let values = constants.iter().map(|(name, value)| (name.to_string(), f64::from(*value))).collect();
@@ -154,7 +163,7 @@ fn scalar(kind: Kind) -> ScalarKind {
 
 #[test]
 fn wgsl_and_rust_agree() {
-    report(&ALL.iter().flat_map(|k| interface(k, &k.source())).collect::<Vec<_>>());
+    report(&ALL.iter().flat_map(|k| interface(k, &k.source(PLAIN))).collect::<Vec<_>>());
 }
 
 /// The check above is worth something only if it sees each kind of disagreement.
@@ -177,7 +186,7 @@ fn disagreements_are_seen() {
         ("var sum = 0.0;", "var sum = f32(1.0h);", "rms_norm"),
     ];
     for (from, to, expected) in faults {
-        let source = kernel.source();
+        let source = kernel.source(PLAIN);
         assert!(source.contains(from), "the fault \"{from}\" is not in the WGSL any more");
         let problems = interface(kernel, &source.replace(from, to));
         assert!(problems.iter().any(|p| p.contains(expected)), "{to}: {problems:?} does not say {expected}");
@@ -188,15 +197,16 @@ fn disagreements_are_seen() {
 fn every_target_accepts_it() {
     let mut problems = Vec::new();
     for kernel in ALL {
-        for constants in constants(kernel) {
-            match compile(&kernel.source(), &constants) {
-                Err(error) => problems.push(format!("{} with {constants:?}: {error}", kernel.name)),
+        for (constants, traits) in constants(kernel).into_iter().flat_map(|c| [(c.clone(), PLAIN), (c, SUBGROUPS)]) {
+            let can = if traits == PLAIN { Capabilities::empty() } else { Capabilities::SUBGROUP };
+            match compile_with(&kernel.source(traits), &constants, can) {
+                Err(error) => problems.push(format!("{} with {constants:?}, {traits:?}: {error}", kernel.name)),
                 Ok((module, info)) => {
                     for (target, result) in [
                         ("SPIR-V", to_spirv(&module, &info)),
                         ("MSL", to_msl(&module, &info)),
                         ("HLSL", to_hlsl(&module, &info)),
-                        ("WGSL", to_wgsl(&module, &info)),
+                        ("WGSL", to_wgsl(&module, &info, can)),
                     ] {
                         problems.extend(
                             result.err().map(|e| format!("{} with {constants:?} to {target}: {e}", kernel.name)),
@@ -233,9 +243,9 @@ fn to_hlsl(module: &Module, info: &ModuleInfo) -> Result<(), String> {
     written.entry_point_names.into_iter().try_for_each(|name| name.map(drop).map_err(|e| e.to_string()))
 }
 
-fn to_wgsl(module: &Module, info: &ModuleInfo) -> Result<(), String> {
+fn to_wgsl(module: &Module, info: &ModuleInfo, can: Capabilities) -> Result<(), String> {
     let text = wgsl::write_string(module, info, wgsl::WriterFlags::empty()).map_err(|e| e.to_string())?;
-    compile(&text, &Vec::new()).map(drop)
+    compile_with(&text, &Vec::new(), can).map(drop)
 }
 
 #[test]
@@ -262,14 +272,14 @@ fn snippets_are_used() {
     for kernel in ALL {
         for name in kernel.wgsl.lines().filter_map(|l| l.strip_prefix("//!use ")).map(str::trim) {
             let one = Kernel { wgsl: Box::leak(format!("//!use {name}\n").into_boxed_str()), ..**kernel };
-            let snippet = one.source();
+            let snippet = one.source(PLAIN);
             let functions: Vec<&str> =
                 snippet.lines().filter_map(|l| l.strip_prefix("fn ")?.split('(').next()).collect();
             if functions.is_empty() {
                 problems.push(format!("{}: there is no snippet {name}", kernel.name));
             }
             // Another snippet may be the caller.
-            let rest = kernel.source().replace(snippet.trim_start_matches(one.wgsl), "");
+            let rest = kernel.source(PLAIN).replace(snippet.trim_start_matches(one.wgsl), "");
             if !functions.iter().any(|f| rest.contains(&format!("{f}("))) {
                 problems.push(format!("{}: calls nothing of snippet {name}", kernel.name));
             }
@@ -303,7 +313,7 @@ fn cases_are_runnable_and_say_something() {
                 }
             }
             for software in [false, true] {
-                let chosen = (kernel.choose)(&case.params, Traits { software });
+                let chosen = (kernel.choose)(&case.params, Traits { software, ..PLAIN });
                 if chosen >= kernel.variants.len() {
                     wrong(format!("variant {chosen} of {} chosen", kernel.variants.len()));
                 }

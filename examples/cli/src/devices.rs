@@ -54,7 +54,7 @@ fn adapters() -> Vec<Found> {
                 "index": r.index, "name": r.name, "backend": r.backend, "kind": r.kind.to_string(),
                 "driver": r.driver, "software": r.software, "max_binding_bytes": r.max_binding_bytes,
                 "max_buffer_bytes": r.max_buffer_bytes, "storage_buffers": r.storage_buffers,
-                "f16": r.f16, "subgroups": r.subgroups, "timestamps": r.timestamps,
+                "f16": r.f16, "subgroups": r.subgroup > 0, "subgroup_min": r.subgroup, "timestamps": r.timestamps,
             }),
         }
     };

@@ -2,6 +2,7 @@
 
 use crate::device::Choice;
 use crate::error::HostError;
+use lichen_shaders::kernel::Traits;
 use std::fmt;
 
 /// Class of an adapter, in the order in which they are preferred.
@@ -54,10 +55,10 @@ pub struct AdapterReport {
     pub storage_buffers: u32,
     /// Has 16-bit floats in shaders.
     pub f16: bool,
-    /// Has subgroup operations.
-    pub subgroups: bool,
     /// Can write timestamps.
     pub timestamps: bool,
+    /// Least invocations of a subgroup, where there are subgroups.
+    pub subgroup: u32,
 }
 
 impl fmt::Display for AdapterReport {
@@ -97,9 +98,13 @@ impl AdapterReport {
             max_buffer_bytes: limits.max_buffer_size,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
             f16: features.contains(wgpu::Features::SHADER_F16),
-            subgroups: features.contains(wgpu::Features::SUBGROUP),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            subgroup: if features.contains(wgpu::Features::SUBGROUP) { info.subgroup_min_size } else { 0 },
         }
+    }
+    /// What kernels may assume of it.
+    pub fn traits(&self) -> Traits {
+        Traits { software: self.software, subgroup: self.subgroup, browser: self.backend == "WebGPU" }
     }
 }
 
@@ -164,8 +169,8 @@ mod tests {
             max_buffer_bytes: 256 << 20,
             storage_buffers: 8,
             f16: false,
-            subgroups: false,
             timestamps: false,
+            subgroup: 0,
         }
     }
 

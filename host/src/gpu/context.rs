@@ -55,9 +55,11 @@ impl Context {
             });
         }
         let key = PipelineCache::key(adapter);
+        let mut features = key.as_ref().map_or(wgpu::Features::empty(), |_| wgpu::Features::PIPELINE_CACHE);
+        features.set(wgpu::Features::SUBGROUP, report.subgroup > 0);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("lichen"),
-            required_features: key.as_ref().map_or(wgpu::Features::empty(), |_| wgpu::Features::PIPELINE_CACHE),
+            required_features: features,
             required_limits: limits,
             // Blocks in small steps: the memory may be the machine's only one.
             memory_hints: wgpu::MemoryHints::MemoryUsage,

@@ -58,8 +58,18 @@ impl Gpu {
     /// which is only known once there is an adapter. It is not asked where the adapter has no use for them; bytes
     /// that are damaged, or of another driver or version, are passed over.
     pub async fn open_with(choice: &Choice, kept: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Self, HostError> {
+        Self::open_as(choice, kept, |_| {}).await
+    }
+
+    /// The same, believing of an adapter what is left of its report.
+    async fn open_as(
+        choice: &Choice,
+        kept: impl Fn(&str) -> Option<Vec<u8>>,
+        less: impl Fn(&mut AdapterReport),
+    ) -> Result<Self, HostError> {
         let mut failure = None;
-        for (report, adapter) in adapters::candidates(choice).await? {
+        for (mut report, adapter) in adapters::candidates(choice).await? {
+            less(&mut report);
             match Context::open(report, &adapter, &kept).await {
                 Ok(context) => return Ok(Self { context: Box::new(context), inner: Mutex::default() }),
                 Err(error) => {
@@ -81,7 +91,7 @@ impl Gpu {
     }
     /// What kernels choose their variants by.
     pub fn traits(&self) -> Traits {
-        Traits { software: self.context.report.software }
+        self.context.report.traits()
     }
     /// Limits that the device was opened with.
     pub fn limits(&self) -> wgpu::Limits {

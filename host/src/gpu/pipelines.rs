@@ -77,7 +77,7 @@ fn compile(context: &Context, kernel: &'static Kernel) -> Result<Compiled, HostE
     let device = &context.device;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some(kernel.name),
-        source: wgpu::ShaderSource::Wgsl(kernel.source().into()),
+        source: wgpu::ShaderSource::Wgsl(kernel.source(context.report.traits()).into()),
     });
     let storage =
         kernel.bindings.iter().map(|b| wgpu::BufferBindingType::Storage { read_only: b.access == Access::Read });

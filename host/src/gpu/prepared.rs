@@ -5,7 +5,6 @@ use super::memory::GpuMemory;
 use super::pipelines::Pipelines;
 use crate::error::HostError;
 use crate::recording::{Op, Recording, buffers};
-use lichen_shaders::kernel::Traits;
 use std::num::NonZeroU64;
 use std::ops::Range;
 
@@ -46,7 +45,7 @@ impl Prepared {
         let uniform = context.allocate(&format!("{} params", recording.label()), params.len() as u64, usage)?;
         context.queue.write_buffer(&uniform, 0, &params);
 
-        let traits = Traits { software: context.report.software };
+        let traits = context.report.traits();
         let mut dispatches = Vec::new();
         for (op, start) in ops.iter().zip(starts) {
             let storage: Vec<wgpu::Buffer> =
