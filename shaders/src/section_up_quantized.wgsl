@@ -98,13 +98,10 @@ fn serial(
     let rows = min(neuron + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(p.neurons - 1u));
     let row = z_row(slot);
     var sum = vec4<f32>(0.0);
-    for (var block = 0u; block < p.width / 32u; block++) {
-        sum += vec4<f32>(
-            product(place, rows.x, block, row),
-            product(place, rows.y, block, row),
-            product(place, rows.z, block, row),
-            product(place, rows.w, block, row),
-        );
+    for (var k = 0u; k < 4u; k++) {
+        for (var block = 0u; block < p.width / 32u; block++) {
+            sum[k] += product(place, rows[k], block, row);
+        }
     }
     let firing = max(sum, vec4<f32>(0.0));
     let value = firing * firing;

@@ -20,16 +20,12 @@ fn block_scale(part: u32, base: u32, weights: u32, block: u32) -> f32 {
     return half_value((scales >> (block % 2u * 16u)) & 0xFFFFu);
 }
 
-// Eight weights of a block of a row of x at word `x` times weights i to i + 7: an exact integer.
-fn dot_eight(part: u32, base: u32, i: u32, x: u32) -> i32 {
-    return dot4I8Packed(bytes_four(part, base, i), x_word(x))
-        + dot4I8Packed(bytes_four(part, base, i + 4u), x_word(x + 1u));
-}
-
-// A block of x whose quants start at word `x` times a block of a packed matrix of `weights` weights.
+// A block of x whose quants start at word `x` times a block of a packed matrix of `weights` weights: an exact integer
+// and its scale. A loop, for some drivers take minutes over all that it would unroll to.
 fn dot_block(part: u32, base: u32, weights: u32, block: u32, x: u32) -> f32 {
-    let i = block * 32u;
-    let sum = dot_eight(part, base, i, x) + dot_eight(part, base, i + 8u, x + 2u)
-        + dot_eight(part, base, i + 16u, x + 4u) + dot_eight(part, base, i + 24u, x + 6u);
+    var sum = 0;
+    for (var i = 0u; i < 8u; i++) {
+        sum += dot4I8Packed(bytes_four(part, base, block * 32u + i * 4u), x_word(x + i));
+    }
     return block_scale(part, base, weights, block) * f32(sum);
 }
