@@ -93,6 +93,19 @@ impl Checkpoint {
             None => Err(Error::Tensor { name: name.into(), got: "given".into(), want: "absent by the config".into() }),
         }
     }
+    /// The weights of another model for every tensor that both have in the same shape; names of the others, which keep
+    /// what they had.
+    pub fn adopt(&mut self, other: &Self) -> Vec<String> {
+        let mut fresh = Vec::new();
+        for spec in self.header.config.tensors() {
+            let same = other.header.config.tensors().into_iter().any(|o| o.name == spec.name && o.shape == spec.shape);
+            match other.tensors.get(&spec.name).filter(|_| same) {
+                Some(data) => drop(self.tensors.insert(spec.name, data.clone())),
+                None => fresh.push(spec.name),
+            }
+        }
+        fresh
+    }
     /// Takes a tensor out, so that it need not be held twice.
     pub(crate) fn take(&mut self, name: &str) -> Result<Vec<f32>, Error> {
         self.tensors.remove(name).ok_or_else(|| absent(name))
@@ -100,17 +113,14 @@ impl Checkpoint {
 
     /// The same weights, to be held by devices in another way.
     pub fn stored(mut self, storage: Storage) -> Self {
-        let h = &self.header;
-        let id = h.id.clone();
-        self.header = Header::plan(&h.config, storage, h.tokenizer.clone(), h.parent.clone(), h.about.clone());
-        self.header.id = id;
+        let id = self.header.id.clone();
+        self.header = Header { id, ..self.header.stored(storage) };
         self
     }
 
     /// Writes a model file.
     pub fn write(&self, storage: Storage, out: &mut impl Write) -> Result<(), Error> {
-        let h = &self.header;
-        let header = Header::plan(&h.config, storage, h.tokenizer.clone(), h.parent.clone(), h.about.clone());
+        let header = self.header.stored(storage);
         let rows = |spec: &TensorSpec, first: usize, out: &mut [f32]| {
             let data = self.tensors.get(&spec.name).ok_or_else(|| absent(&spec.name))?;
             let from = first * row_len(spec);

@@ -69,6 +69,9 @@ pub enum Error {
     /// The tokenizer cannot be used.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
+    /// An action or a catalogue of actions that cannot be.
+    #[error("actions: {0}")]
+    Action(String),
     /// There is nothing to continue from.
     #[error("the prompt is empty")]
     EmptyPrompt,

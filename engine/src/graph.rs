@@ -14,7 +14,7 @@ use lichen_shaders::{
     mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_lists,
     section_sum, section_up, section_up_packed, section_up_quantized, slope,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Added to mean squares before their root.
 const EPS: f32 = 1e-6;
@@ -26,6 +26,8 @@ pub enum Logits {
     Last,
     /// Every row.
     All,
+    /// So many rows, whose numbers the caller writes to [`Graph::picked`].
+    Picked(usize),
 }
 
 /// What to build.
@@ -66,8 +68,10 @@ pub struct Graph {
     pub recording: Recording,
     /// Token ids [batch * steps].
     pub ids: Buffer,
-    /// Logits [rows, V].
+    /// Logits [rows, V], at the start of this buffer.
     pub logits: Buffer,
+    /// Numbers of the rows that get logits, if the caller picks them.
+    pub picked: Option<Buffer>,
     /// The route of each layer.
     pub routes: Vec<RouteBuffers>,
 }
@@ -119,8 +123,25 @@ impl StateBuffers {
     }
 }
 
+/// Activation buffers that graphs of one model share, one after the other: each takes the start of what it needs.
+#[derive(Debug, Default)]
+pub struct Pool(HashMap<String, Buffer>);
+
 /// Builds the recording of a shape. `ids` may name the buffer that the tokens come from.
 pub fn build(
+    config: &Config,
+    weights: &Weights,
+    state: &StateBuffers,
+    device: &Device,
+    shape: &Shape,
+    ids: Option<Buffer>,
+) -> Result<Graph, Error> {
+    build_in(&mut Pool::default(), config, weights, state, device, shape, ids)
+}
+
+/// The same, with activations that earlier graphs left. Build the largest first.
+pub fn build_in(
+    pool: &mut Pool,
     config: &Config,
     weights: &Weights,
     state: &StateBuffers,
@@ -140,7 +161,8 @@ pub fn build(
         rows,
         heads: Vec::new(),
         recording,
-        cache: HashMap::new(),
+        pool,
+        used: HashSet::new(),
         layer: 0,
         routes: Vec::new(),
     };
@@ -153,8 +175,12 @@ pub fn build(
         };
         x = b.sections(&x)?;
     }
-    let logits = b.head(&x)?;
-    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, routes: b.routes })
+    let picked = match shape.logits {
+        Logits::Picked(n) => Some(Buffer::new("picked", Kind::Index, Role::Scratch, n)),
+        Logits::Last | Logits::All => None,
+    };
+    let logits = b.head(&x, picked.as_ref())?;
+    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, picked, routes: b.routes })
 }
 
 struct Builder<'a> {
@@ -166,7 +192,9 @@ struct Builder<'a> {
     rows: usize,
     heads: Vec<Recording>,
     recording: Recording,
-    cache: HashMap<&'static str, Buffer>,
+    pool: &'a mut Pool,
+    /// Labels that this graph has taken.
+    used: HashSet<String>,
     layer: usize,
     routes: Vec<RouteBuffers>,
 }
@@ -180,13 +208,18 @@ impl Builder<'_> {
         self.buffer(name, Kind::Real, self.rows * width)
     }
     fn buffer(&mut self, name: &'static str, kind: Kind, len: usize) -> View {
-        if let Some(buffer) = self.cache.get(name).filter(|b| self.shape.reuse && b.len() == len) {
-            return buffer.view();
-        }
         let label = if self.shape.reuse { name.to_string() } else { format!("{}.{name}", self.layer) };
-        let buffer = Buffer::new(label, kind, Role::Scratch, len);
-        self.cache.insert(name, buffer.clone());
-        buffer.view()
+        self.pooled(label, kind, len).slice(0, len)
+    }
+    /// A buffer of at least so many elements that nothing else of this graph uses, unless layers share theirs.
+    fn pooled(&mut self, label: String, kind: Kind, len: usize) -> Buffer {
+        let free = self.used.insert(label.clone()) || self.shape.reuse;
+        if let Some(buffer) = self.pool.0.get(&label).filter(|b| free && b.len() >= len && b.kind() == kind) {
+            return buffer.clone();
+        }
+        let buffer = Buffer::new(label.clone(), kind, Role::Scratch, len);
+        self.pool.0.insert(label, buffer.clone());
+        buffer
     }
     /// A weight of this layer.
     fn weight(&self, part: &str) -> Result<View, Error> {
@@ -510,23 +543,31 @@ impl Builder<'_> {
         Ok(RouteBuffers { scores, ids, gates, places })
     }
 
-    fn head(&mut self, x: &View) -> Result<Buffer, Error> {
+    fn head(&mut self, x: &View, picked: Option<&Buffer>) -> Result<Buffer, Error> {
         let (c, d) = (self.c, self.c.width);
         let gain = self.weights.buffer("norm")?.view();
         let (rows, from) = match self.shape.logits {
             Logits::All => (self.rows, x.clone()),
             Logits::Last => (1, x.buffer.slice(x.offset + (self.rows - 1) * d, d)),
+            Logits::Picked(n) => {
+                let rows = self.pooled("head.x".into(), Kind::Real, n * d).slice(0, n * d);
+                let (width, count) = (d as u32, self.rows as u32);
+                let call = embed::call(embed::Params { rows: n as u32, width, first: 0, count, scale: 1.0 });
+                let ids = picked.map(Buffer::view).ok_or_else(|| Error::Train("no rows are picked".into()))?;
+                self.push(call, &[ids, x.clone(), rows.clone()])?;
+                (n, rows)
+            }
         };
-        let n = Buffer::new("head.n", Kind::Real, Role::Scratch, rows * d);
+        let n = self.pooled("head.n".into(), Kind::Real, rows * d).slice(0, rows * d);
         let call = rms_norm::call(rms_norm::Params { rows: rows as u32, width: d as u32, gains: 1, eps: EPS });
-        self.push(call, &[from, gain, n.view()])?;
-        let logits = Buffer::new("logits", Kind::Real, Role::Scratch, rows * c.vocab);
+        self.push(call, &[from, gain, n.clone()])?;
+        let logits = self.pooled("logits".into(), Kind::Real, rows * c.vocab);
         let parts = self.weights.parts("embed")?.clone();
         if rows > 1 && parts.buffers.len() > 1 {
             return Err(Error::Train("a vocabulary table beyond 64 MiB gives logits for one row at a time".into()));
         }
         let integers = parts.format.is_some_and(Format::has_scales);
-        let n = if integers { self.quantize("head.n8", &n.view(), rows)? } else { n.view() };
+        let n = if integers { self.quantize("head.n8", &n, rows)? } else { n };
         for (i, table) in parts.buffers.iter().enumerate() {
             let outputs = parts.rows.min(c.vocab - i * parts.rows);
             let (rows, inputs, outs) = (rows as u32, d as u32, outputs as u32);

@@ -1,10 +1,11 @@
 //! The header of a model file: everything about the file that is known before its weights are read.
 //!
 //! The file is safetensors: a length (u64 LE), a JSON header, the tensors. `__metadata__` holds `format`, `config`,
-//! `storage`, `tokenizer`, `parent`, `about` and, for each tensor, `sha256.NAME`: the hex hash of its bytes; for a
+//! `storage`, `tokenizer`, `parent`, `about`, `actions`, `refusal_bias` and, for each tensor, `sha256.NAME`: the hex hash of its bytes; for a
 //! layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
 //! allocated: hostile and damaged headers are errors of one line.
 
+use crate::action::Catalogue;
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
 use crate::source::{Source, fetch};
@@ -60,6 +61,10 @@ pub struct Header {
     pub parent: Option<String>,
     /// What a person should know about it.
     pub about: String,
+    /// The actions that it can write; none where it was not taught any.
+    pub actions: Option<Catalogue>,
+    /// Added to the logit of the token that refuses, so that it refuses as often as was found right.
+    pub refusal_bias: f32,
     /// SHA-256 of the header, in hex: the model's id. Empty while the model was never written.
     pub id: String,
     pub(crate) entries: Vec<Entry>,
@@ -90,7 +95,23 @@ impl Header {
                 Entry { spec, dtype, offset: offset - len, len, hashes: Vec::new() }
             })
             .collect();
-        Self { config: config.clone(), storage, tokenizer, parent, about, id: String::new(), entries, data_start: 0 }
+        Self {
+            config: config.clone(),
+            storage,
+            tokenizer,
+            parent,
+            about,
+            actions: None,
+            refusal_bias: 0.0,
+            id: String::new(),
+            entries,
+            data_start: 0,
+        }
+    }
+    /// The header of the same model in another storage.
+    pub(crate) fn stored(&self, storage: Storage) -> Self {
+        let plan = Self::plan(&self.config, storage, self.tokenizer.clone(), self.parent.clone(), self.about.clone());
+        Self { actions: self.actions.clone(), refusal_bias: self.refusal_bias, ..plan }
     }
 
     /// Bytes of the header with the eight of its length, given the first eight of the file.
@@ -143,7 +164,16 @@ impl Header {
         }
         let parent = meta.remove("parent");
         let about = meta.remove("about").unwrap_or_default();
-        let mut header = Self::plan(&config, storage, tokenizer, parent, about);
+        let actions = meta.remove("actions").map(|json| Catalogue::from_json(&json)).transpose()?;
+        let refusal_bias = match meta.remove("refusal_bias") {
+            None => 0.0,
+            Some(text) => match text.parse::<f32>() {
+                Ok(bias) if bias.is_finite() => bias,
+                _ => return Err(bad(format!("refusal_bias is {:?}, it must be a number", shorten(&text)))),
+            },
+        };
+        let plan = Self::plan(&config, storage, tokenizer, parent, about);
+        let mut header = Self { actions, refusal_bias, ..plan };
         let mut tensors = raw.tensors;
         for entry in &mut header.entries {
             let name = entry.spec.name.clone();
@@ -193,6 +223,10 @@ impl Header {
             ("about".into(), self.about.clone()),
         ];
         meta.extend(self.parent.clone().map(|parent| ("parent".to_string(), parent)));
+        meta.extend(self.actions.as_ref().map(|actions| ("actions".to_string(), actions.to_json())));
+        if self.refusal_bias != 0.0 {
+            meta.push(("refusal_bias".into(), self.refusal_bias.to_string()));
+        }
         let mut all = serde_json::Map::new();
         for entry in &self.entries {
             let (dtype, shape, _) = self.storage.layout(&self.config, &entry.spec);

@@ -4,6 +4,7 @@
 //! The engine is deaf and blind: no files, clock, threads or printing. Bytes, seeds and time come in, values
 //! go out.
 
+pub mod action;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
@@ -24,6 +25,7 @@ pub mod train;
 mod train_state;
 pub mod weights;
 
+pub use action::{Action, Catalogue};
 pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;

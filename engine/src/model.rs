@@ -132,6 +132,8 @@ impl Model {
         let h = &self.header;
         let parent = Some(h.id.clone()).filter(|id| !id.is_empty()).or_else(|| h.parent.clone());
         let mut checkpoint = Checkpoint::new(h.config.clone(), h.tokenizer.clone(), parent, h.about.clone());
+        checkpoint.header.actions = h.actions.clone();
+        checkpoint.header.refusal_bias = h.refusal_bias;
         for parts in self.weights.iter() {
             let data = self.weights.download(&self.device, &parts.spec.name).await?;
             checkpoint.set(&parts.spec.name, data)?;

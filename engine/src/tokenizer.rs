@@ -13,9 +13,13 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::{OffsetReferential, OffsetType, PreTokenizedString};
 use tokenizers::{AddedToken, Model, PreTokenizer, Trainer};
 
-/// Special tokens: `<end>` ends documents and answers, `<user>` opens a person's turn, `<lichen>` the answer,
-/// `<text>` plain text. Ids 0..4 of a BPE vocabulary, 256..260 of bytes.
-pub const SPECIALS: [&str; 4] = ["<end>", "<user>", "<lichen>", "<text>"];
+/// Special tokens, the first ids of a BPE vocabulary: `<end>` ends documents and answers, `<user>` opens a person's
+/// turn, `<lichen>` the answer, `<text>` plain text, `<act>` an action, `<task>` the name of a task before a turn,
+/// `<now>` the time of a turn, `<audio>` what was heard, `<image>` what was seen.
+pub const SPECIALS: [&str; 9] =
+    ["<end>", "<user>", "<lichen>", "<text>", "<act>", "<task>", "<now>", "<audio>", "<image>"];
+/// The ones that plain bytes have, ids 256..260.
+const BYTE_SPECIALS: usize = 4;
 
 /// What stands in a model file for plain bytes.
 const BYTES_JSON: &str = r#"{"type":"bytes"}"#;
@@ -30,6 +34,8 @@ struct Inner {
     /// What each id stands for; nothing for a special.
     pieces: Vec<Vec<u8>>,
     specials: HashMap<String, u32>,
+    /// Tokens that stand for a whole text and are only placed by code, by that text.
+    literals: HashMap<String, u32>,
     /// Absent for plain bytes.
     bpe: Option<Bpe>,
 }
@@ -49,6 +55,14 @@ impl PartialEq for Tokenizer {
 
 fn bad(what: impl std::fmt::Display) -> Error {
     Error::Tokenizer(what.to_string().replace('\n', " "))
+}
+
+/// How a literal is named in a vocabulary. Tokens learned from text have no space: theirs is another letter.
+fn as_literal(text: &str) -> String {
+    format!("literal {text}")
+}
+fn literal(name: &str) -> Option<&str> {
+    name.strip_prefix("literal ").filter(|text| !text.is_empty())
 }
 
 /// Splits words as GPT-2 does; no letter is added and nothing is dropped.
@@ -76,9 +90,10 @@ impl Tokenizer {
     /// Plain bytes: ids 0..256 are bytes, then the specials.
     pub fn bytes() -> Self {
         let mut pieces: Vec<Vec<u8>> = (0..=255u8).map(|b| vec![b]).collect();
-        pieces.extend(SPECIALS.map(|_| Vec::new()));
-        let specials = SPECIALS.iter().zip(256..).map(|(name, id)| (name.to_string(), id)).collect();
-        Self(Arc::new(Inner { json: BYTES_JSON.into(), pieces, specials, bpe: None }))
+        let names = &SPECIALS[..BYTE_SPECIALS];
+        pieces.extend(names.iter().map(|_| Vec::new()));
+        let specials = names.iter().zip(256..).map(|(name, id)| (name.to_string(), id)).collect();
+        Self(Arc::new(Inner { json: BYTES_JSON.into(), pieces, specials, literals: HashMap::new(), bpe: None }))
     }
 
     /// From what stands in a model file: `{"type":"bytes"}` or a byte-level BPE `tokenizer.json`.
@@ -120,19 +135,24 @@ impl Tokenizer {
         let model = model.map_err(bad)?;
         let vocab = model.get_vocab();
         let mut pieces: Vec<Option<Vec<u8>>> = vec![None; vocab.len()];
-        let mut specials = HashMap::new();
+        let (mut specials, mut literals) = (HashMap::new(), HashMap::new());
         for token in added {
-            let id = vocab.get(&token.content).copied().filter(|_| token.special);
-            let id = id
-                .ok_or_else(|| bad(format!("added token {:?} must be special and in the vocabulary", token.content)))?;
-            specials.insert(token.content, id);
+            let id = vocab.get(&token.content).copied();
+            let id = id.ok_or_else(|| bad(format!("added token {:?} must be in the vocabulary", token.content)))?;
+            match literal(&token.content) {
+                _ if token.special => specials.insert(token.content, id),
+                Some(text) => literals.insert(text.to_string(), id),
+                None => return Err(bad(format!("added token {:?} is neither special nor literal", token.content))),
+            };
         }
         let alphabet = alphabet();
         let byte_of: HashMap<char, u8> = alphabet.iter().copied().zip(0..=255).collect();
         for (text, &id) in &vocab {
-            let piece = match specials.contains_key(text) {
-                true => Some(Vec::new()),
-                false => text.chars().map(|c| byte_of.get(&c).copied()).collect(),
+            let whole = literal(text).filter(|text| literals.get(*text) == Some(&id));
+            let piece = match whole {
+                _ if specials.contains_key(text) => Some(Vec::new()),
+                Some(text) => Some(text.as_bytes().to_vec()),
+                None => text.chars().map(|c| byte_of.get(&c).copied()).collect(),
             };
             let piece = piece.ok_or_else(|| bad(format!("token {id} is not in the byte-level alphabet")))?;
             match pieces.get_mut(id as usize) {
@@ -144,7 +164,7 @@ impl Tokenizer {
         let pieces: Vec<Vec<u8>> = pieces.into_iter().map(Option::unwrap_or_default).collect();
         let bytes: Option<Vec<u32>> = alphabet.iter().map(|c| vocab.get(c.to_string().as_str()).copied()).collect();
         let bytes = bytes.ok_or_else(|| bad("the vocabulary lacks some of the 256 bytes"))?;
-        let tokenizer = Self(Arc::new(Inner { json, pieces, specials, bpe: Some(Bpe { model, bytes }) }));
+        let tokenizer = Self(Arc::new(Inner { json, pieces, specials, literals, bpe: Some(Bpe { model, bytes }) }));
         for (name, &id) in &tokenizer.0.specials {
             let text: Option<Vec<u8>> = name.chars().map(|c| byte_of.get(&c).copied()).collect();
             let text = text.and_then(|t| String::from_utf8(t).ok()).unwrap_or_else(|| name.clone());
@@ -161,18 +181,21 @@ impl Tokenizer {
     }
 
     /// Learns a byte-level BPE vocabulary of at most `vocab` tokens (fewer when the texts hold no more pairs):
-    /// the specials, the 256 bytes, then merges. The same texts give the same vocabulary.
-    pub fn train(texts: impl Iterator<Item = String> + Send, vocab: usize) -> Result<Self, Error> {
-        let least = SPECIALS.len() + 256;
+    /// the specials, the literals, the 256 bytes, then merges. The same texts give the same vocabulary. A literal is
+    /// a token for a whole printable text, which only [`Tokenizer::literal`] gives.
+    pub fn train(texts: impl Iterator<Item = String> + Send, vocab: usize, literals: &[String]) -> Result<Self, Error> {
+        let least = SPECIALS.len() + literals.len() + 256;
         if vocab < least {
             return Err(bad(format!("a vocabulary needs at least {least} tokens, {vocab} were asked for")));
         }
-        let specials = SPECIALS.map(|name| AddedToken::from(name, true)).to_vec();
+        let specials = SPECIALS.iter().map(|name| AddedToken::from(*name, true));
+        let literals = literals.iter().map(|text| AddedToken::from(as_literal(text), false));
+        let added: Vec<AddedToken> = specials.chain(literals).collect();
         let mut trainer = BpeTrainerBuilder::new()
             .vocab_size(vocab)
             .min_frequency(2)
             .show_progress(false)
-            .special_tokens(specials.clone())
+            .special_tokens(added.clone())
             .initial_alphabet(alphabet().into_iter().collect::<HashSet<char>>())
             .build();
         let words = |text: &str| {
@@ -187,7 +210,12 @@ impl Tokenizer {
         let mut whole = tokenizers::Tokenizer::new(model);
         whole.with_pre_tokenizer(Some(splitter()));
         whole.with_decoder(Some(splitter()));
-        whole.add_special_tokens(&specials);
+        for token in &added {
+            match token.special {
+                true => whole.add_special_tokens(std::slice::from_ref(token)),
+                false => whole.add_tokens(std::slice::from_ref(token)),
+            };
+        }
         Self::from_json(&whole.to_string(false).map_err(bad)?)
     }
 
@@ -213,6 +241,11 @@ impl Tokenizer {
     /// The id of a special token.
     pub fn special(&self, name: &str) -> Option<u32> {
         self.0.specials.get(name).copied()
+    }
+
+    /// The id of a literal: a token that stands for this whole text and is never read out of a text.
+    pub fn literal(&self, text: &str) -> Option<u32> {
+        self.0.literals.get(text).copied()
     }
 
     /// A person's turn up to where the answer starts: `<user> text <lichen>`, or the plain text when the
@@ -294,7 +327,7 @@ mod tests {
             "the rock is bare; the lichen is not",
             "zwölf größere Flechten 🪨 日本語 日本語",
         ];
-        Tokenizer::train((0..40).map(|i| lines[i % 3].to_string()), 320).expect("training")
+        Tokenizer::train((0..40).map(|i| lines[i % 3].to_string()), 330, &[]).expect("training")
     }
 
     #[test]
@@ -313,7 +346,7 @@ mod tests {
     fn training_is_deterministic_and_survives_json() {
         let tokenizer = trained();
         assert_eq!(tokenizer.to_json(), trained().to_json());
-        assert_eq!(tokenizer.vocab(), 320);
+        assert_eq!(tokenizer.vocab(), 330);
         let again = Tokenizer::from_json(&tokenizer.to_json()).expect("reading");
         let text = "the lichen and größere 日本 rocks";
         assert_eq!(again.encode(text), tokenizer.encode(text));
@@ -326,10 +359,10 @@ mod tests {
 
     #[test]
     fn few_texts_give_a_smaller_vocabulary() {
-        let tokenizer = Tokenizer::train(["abc abc".to_string()].into_iter(), 4096).expect("training");
-        assert!((260..300).contains(&tokenizer.vocab()));
-        assert!(Tokenizer::train(std::iter::empty(), 4096).is_ok_and(|t| t.vocab() == 260));
-        assert!(Tokenizer::train(std::iter::empty(), 259).is_err());
+        let tokenizer = Tokenizer::train(["abc abc".to_string()].into_iter(), 4096, &[]).expect("training");
+        assert!((265..300).contains(&tokenizer.vocab()));
+        assert!(Tokenizer::train(std::iter::empty(), 4096, &[]).is_ok_and(|t| t.vocab() == 265));
+        assert!(Tokenizer::train(std::iter::empty(), 264, &[]).is_err());
     }
 
     #[test]
@@ -337,7 +370,7 @@ mod tests {
         for tokenizer in [Tokenizer::bytes(), trained()] {
             let text = "<end><user> <lichen>\n<text>";
             let ids = tokenizer.encode(text);
-            assert!(SPECIALS.iter().all(|name| !ids.contains(&tokenizer.special(name).expect("special"))));
+            assert!(SPECIALS.iter().filter_map(|name| tokenizer.special(name)).all(|id| !ids.contains(&id)));
             assert_eq!(tokenizer.decode(&ids), text.as_bytes());
             let turn = tokenizer.user_turn("hi");
             assert_eq!(
@@ -346,6 +379,24 @@ mod tests {
             );
             assert_eq!(tokenizer.decode(&turn), b"hi");
         }
+    }
+
+    #[test]
+    fn literals_stand_for_their_text_and_are_never_read_out_of_one() {
+        let texts = ["{\"name\":\"go\"} \"}}", "literal \", literal\"}} \",\""];
+        let literals = ["{\"name\":\"go\"}".to_string(), "\"}}".to_string(), "\",".to_string()];
+        let tokenizer = Tokenizer::train((0..60).map(|i| texts[i % 2].to_string()), 400, &literals).expect("training");
+        let again = Tokenizer::from_json(&tokenizer.to_json()).expect("reading");
+        assert_eq!(again.vocab(), tokenizer.vocab());
+        for text in &literals {
+            let id = again.literal(text).expect("is there");
+            assert_eq!(again.decode(&[id]), text.as_bytes());
+            for typed in [text.clone(), as_literal(text), texts[1].to_string()] {
+                assert!(!again.encode(&typed).contains(&id), "{typed}");
+                assert_eq!(again.decode(&again.encode(&typed)), typed.as_bytes());
+            }
+        }
+        assert_eq!((again.literal("\"}"), trained().literal("\"}}")), (None, None));
     }
 
     #[test]

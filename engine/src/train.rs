@@ -4,12 +4,13 @@
 //! Everything a step does follows from (options, data, step number), so a run that was killed and resumed ends
 //! with the same weights as one that was not.
 
+use crate::action::Catalogue;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::data::Dataset;
+use crate::data::{Dataset, Example};
 use crate::error::Error;
 use crate::eval::{Loss, token_losses};
-use crate::graph::{self, Graph, Logits, Shape, StateBuffers};
+use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use lichen_host::{AdamW, Buffer, Cpu, Device, Gradients, Moments, Role};
@@ -17,17 +18,18 @@ use lichen_shaders::cases::Random;
 use lichen_shaders::cross_entropy;
 use lichen_shaders::kernel::Kind;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainOptions {
-    /// Sequences of one update.
+    /// Sequences of full length in one update, or as many tokens in shorter ones.
     pub batch: usize,
-    /// Sequences that run at once; divides `batch`. Smaller is lighter on memory.
+    /// Sequences of full length that run at once; divides `batch`. Smaller is lighter on memory.
     pub micro: usize,
-    /// Tokens of a sequence.
+    /// Most tokens of a sequence.
     pub context: usize,
     /// Updates in all.
     pub steps: u64,
@@ -108,7 +110,7 @@ pub struct Progress {
     pub step: u64,
     /// Updates in all.
     pub steps: u64,
-    /// Mean loss of this update's tokens, in nats.
+    /// Weighted mean loss of this update's tokens, in nats.
     pub loss: f64,
     /// Learning rate used.
     pub lr: f32,
@@ -118,29 +120,18 @@ pub struct Progress {
     pub tokens: u64,
 }
 
-/// One sequence of an update, to be filled.
-pub struct Sequence<'a> {
-    /// Tokens that go in.
-    pub ids: &'a mut [u32],
-    /// The token that should follow each.
-    pub targets: &'a mut [u32],
-    /// How much each prediction counts; 1 to start with.
-    pub weights: &'a mut [f32],
-}
-
 /// A model in training, on a CPU device.
 pub struct Trainer {
     pub(crate) config: Config,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) about: String,
+    pub(crate) actions: Option<Catalogue>,
     pub(crate) options: TrainOptions,
     pub(crate) device: Arc<Device>,
     pub(crate) weights: Weights,
-    state: StateBuffers,
-    graph: Graph,
-    targets: Buffer,
-    row_weights: Buffer,
-    losses: Buffer,
+    pool: Pool,
+    /// Recordings by the length of their sequences and the predictions that they ask for.
+    runs: HashMap<(usize, usize), Arc<Run>>,
     gradients: Gradients,
     pub(crate) moments: Vec<(Buffer, Moments, bool)>,
     pub(crate) step: u64,
@@ -158,37 +149,42 @@ impl Trainer {
             let data = checkpoint.tensor(name).ok_or_else(|| Error::Train(format!("the checkpoint has no {name}")))?;
             weights.upload(&device, name, data)?;
         }
-        let state = StateBuffers::declare(&config, options.micro);
-        let shape =
-            Shape { batch: options.micro, steps: options.context, logits: Logits::All, forced: false, reuse: false };
-        let mut graph = graph::build(&config, &weights, &state, &device, &shape, None)?;
-        let rows = options.micro * options.context;
-        let targets = Buffer::new("targets", Kind::Index, Role::Scratch, rows);
-        let row_weights = Buffer::new("row weights", Kind::Real, Role::Weight, rows);
-        let losses = Buffer::new("losses", Kind::Real, Role::Scratch, rows);
-        let call = cross_entropy::call(cross_entropy::Params { rows: rows as u32, classes: config.vocab as u32 });
-        graph.recording.push(call, &[graph.logits.view(), targets.view(), row_weights.view(), losses.view()])?;
         let trained = || weights.iter().filter(|p| p.spec.trained);
         let gradients = Gradients::new(trained().flat_map(|p| &p.buffers));
         let moments = trained()
             .flat_map(|p| p.buffers.iter().map(|b| (b.clone(), Moments::zeros(b.len()), p.spec.decays)))
             .collect();
-        Ok(Self {
+        let mut trainer = Self {
             tokenizer: checkpoint.tokenizer().clone(),
             about: checkpoint.about().to_string(),
+            actions: checkpoint.header.actions.clone(),
             config,
             options,
             device,
             weights,
-            state,
-            graph,
-            targets,
-            row_weights,
-            losses,
+            pool: Pool::default(),
+            runs: HashMap::new(),
             gradients,
             moments,
             step: 0,
-        })
+        };
+        // The largest comes first: all others find room in its activations.
+        let (context, rows) = (trainer.options.context, trainer.options.micro * trainer.options.context);
+        trainer.run(context, rows)?;
+        Ok(trainer)
+    }
+
+    /// The recording for sequences of up to `steps` tokens with up to `asked` predictions.
+    fn run(&mut self, steps: usize, asked: usize) -> Result<Arc<Run>, Error> {
+        let rows = self.options.micro * self.options.context / steps * steps;
+        // In eighths, so that there are few.
+        let asked = asked.max(1).next_multiple_of(rows.div_ceil(8)).min(rows);
+        if let Some(run) = self.runs.get(&(steps, asked)) {
+            return Ok(run.clone());
+        }
+        let run = Arc::new(Run::new(self, steps, asked)?);
+        self.runs.insert((steps, asked), run.clone());
+        Ok(run)
     }
 
     /// Updates done.
@@ -207,6 +203,10 @@ impl Trainer {
     pub fn config(&self) -> &Config {
         &self.config
     }
+    /// The actions that it learns to write.
+    pub fn actions(&self) -> Option<&Catalogue> {
+        self.actions.as_ref()
+    }
     /// Its tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -223,49 +223,50 @@ impl Trainer {
                 context + 1
             )));
         }
-        self.update(|random, sequence| {
+        self.update(|random| {
             let at = random.below(tokens.len() - context);
-            sequence.ids.copy_from_slice(&tokens[at..at + context]);
-            sequence.targets.copy_from_slice(&tokens[at + 1..=at + context]);
+            let ids = tokens[at..=at + context].to_vec();
+            Ok(Example { weights: vec![1.0; ids.len()], ids, ..Example::default() })
         })
     }
 
-    /// One update on sequences that `draw` fills, one call each, from a random stream of this update's own.
-    pub fn update(&mut self, mut draw: impl FnMut(&mut Random, Sequence<'_>)) -> Result<Progress, Error> {
+    /// One update on sequences from `draw`, one a call, from a random stream of this update's own: as many as fill
+    /// the update. Sequences of like length run together.
+    pub fn update(&mut self, mut draw: impl FnMut(&mut Random) -> Result<Example, Error>) -> Result<Progress, Error> {
         let o = self.options.clone();
-        let cpu = cpu(&self.device)?;
-        let (rows, runs) = (o.micro * o.context, o.batch / o.micro);
         let mut random = Random::new(o.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ self.step);
+        let (mut examples, mut tokens) = (Vec::new(), 0);
+        while tokens < o.batch * o.context {
+            let example = draw(&mut random)?;
+            tokens += example.rows();
+            examples.push(example);
+        }
+        let weight: f64 = examples.iter().flat_map(|e| e.weights.iter().skip(1)).map(|&w| f64::from(w)).sum();
+        if !(weight > 0.0) {
+            return Err(Error::Train("a batch has no token to learn from".into()));
+        }
+        let share = (1.0 / weight) as f32;
         let mut load = vec![vec![0u64; self.config.all_sections()]; self.config.layers];
         let mut loss = 0.0;
         self.gradients.clear();
-        for _ in 0..runs {
-            let (mut ids, mut targets, mut weights) = (vec![0; rows], vec![0; rows], vec![1f32; rows]);
-            let all = ids.chunks_mut(o.context).zip(targets.chunks_mut(o.context)).zip(weights.chunks_mut(o.context));
-            for ((ids, targets), weights) in all {
-                draw(&mut random, Sequence { ids, targets, weights });
-            }
-            let weight: f32 = weights.iter().sum();
-            if let Some(&id) = ids.iter().chain(&targets).find(|&&id| id as usize >= self.config.vocab) {
-                return Err(Error::Token { id, vocab: self.config.vocab });
-            }
-            if !(weight > 0.0) {
-                return Err(Error::Train("a batch has no token to learn from".into()));
-            }
-            self.device.write(&self.graph.ids.view(), &ids)?;
-            self.device.write(&self.targets.view(), &targets)?;
-            self.device.write(&self.row_weights.view(), &weights)?;
-            self.state.reset(&self.device)?;
-            let tape = cpu.run_taped(&self.graph.recording)?;
-            let losses: Vec<f32> = cpu.values(&self.losses.view())?;
-            let share = 1.0 / (weight * runs as f32);
+        for group in self.groups(&examples)? {
+            let run = self.run(group.steps, group.asked())?;
+            group.fill(&self.device, &run)?;
+            let cpu = cpu(&self.device)?;
+            let tape = cpu.run_taped(&run.graph.recording)?;
+            let losses: Vec<f32> = cpu.values(&run.losses.view())?;
             loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>() * f64::from(share);
-            cpu.backward(&self.graph.recording, &tape, &[(&self.losses, &vec![share; rows])], &mut self.gradients)?;
-            for (route, load) in self.graph.routes.iter().zip(&mut load) {
+            let seed = vec![share; losses.len()];
+            cpu.backward(&run.graph.recording, &tape, &[(&run.losses, &seed)], &mut self.gradients)?;
+            for (route, load) in run.graph.routes.iter().zip(&mut load) {
                 let ids: Vec<u32> = cpu.values(&route.ids.view())?;
-                ids.iter().for_each(|&id| load[id as usize] += 1);
+                for (example, ids) in group.examples.iter().zip(ids.chunks(group.steps * self.config.slots())) {
+                    let real = &ids[..example.rows() * self.config.slots()];
+                    real.iter().for_each(|&id| load[id as usize] += 1);
+                }
             }
         }
+        let cpu = cpu(&self.device)?;
         let grad_norm = cpu.squared_norm(&self.gradients, self.moments.iter().map(|(b, ..)| b)).sqrt();
         if !(loss.is_finite() && grad_norm.is_finite()) {
             let at = self.step + 1;
@@ -284,7 +285,63 @@ impl Trainer {
         }
         self.balance(&load)?;
         self.step += 1;
-        Ok(Progress { step: self.step, steps: o.steps, loss, lr, grad_norm, tokens: (o.batch * o.context) as u64 })
+        Ok(Progress { step: self.step, steps: o.steps, loss, lr, grad_norm, tokens: tokens as u64 })
+    }
+
+    /// Sequences that run together, longest first; each group is as long as its first.
+    fn groups<'a>(&self, examples: &'a [Example]) -> Result<Vec<Group<'a>>, Error> {
+        let o = &self.options;
+        let mut order: Vec<&Example> = examples.iter().collect();
+        order.sort_by_key(|e| std::cmp::Reverse(e.rows()));
+        let mut groups = Vec::new();
+        let mut rest = order.as_slice();
+        while let Some(first) = rest.first() {
+            let rows = first.rows();
+            if rows == 0 || rows > o.context || first.weights.len() != first.ids.len() {
+                return Err(Error::Train(format!("a sequence asks for {rows} predictions, of 1 to {}", o.context)));
+            }
+            let vocab = self.config.vocab;
+            let steps = lengthen(rows, o.context);
+            let count = (o.micro * o.context / steps).min(rest.len());
+            let (examples, left) = rest.split_at(count);
+            if let Some(&id) = examples.iter().flat_map(|e| &e.ids).find(|&&id| id as usize >= vocab) {
+                return Err(Error::Token { id, vocab });
+            }
+            groups.push(Group { steps, examples: examples.to_vec() });
+            rest = left;
+        }
+        Ok(groups)
+    }
+
+    /// How well sequences are predicted, without learning from them: for each its summed loss in nats, the number of
+    /// predictions that count, and whether the most likely token was right at all of those.
+    pub fn score(&mut self, examples: &[Example]) -> Result<Vec<Score>, Error> {
+        let mut scores = vec![Score::default(); examples.len()];
+        let place: HashMap<*const Example, usize> =
+            examples.iter().enumerate().map(|(i, e)| (std::ptr::from_ref(e), i)).collect();
+        for group in self.groups(examples)? {
+            let run = self.run(group.steps, group.asked())?;
+            group.fill(&self.device, &run)?;
+            let cpu = cpu(&self.device)?;
+            cpu.run_taped(&run.graph.recording)?;
+            let classes = self.config.vocab;
+            let logits: Vec<f32> = cpu.values(&run.graph.logits.slice(0, run.asked * classes))?;
+            let mut rows = logits.chunks(classes);
+            for example in &group.examples {
+                let Some(score) = place.get(&std::ptr::from_ref(*example)).map(|&at| &mut scores[at]) else { continue };
+                score.exact = true;
+                for t in (0..example.rows()).filter(|&t| example.weights[t + 1] > 0.0) {
+                    let Some(row) = rows.next() else { break };
+                    let target = row[example.ids[t + 1] as usize];
+                    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let sum: f64 = row.iter().map(|&l| f64::from(l - top).exp()).sum();
+                    score.loss += f64::from(top - target) + sum.ln();
+                    score.predictions += 1;
+                    score.exact &= target >= top;
+                }
+            }
+        }
+        Ok(scores)
     }
 
     /// Steps the selection bias of each section towards even load (no gradient; arXiv 2408.15664). The last
@@ -317,12 +374,97 @@ impl Trainer {
     /// The weights as they are now.
     pub async fn checkpoint(&self) -> Result<Checkpoint, Error> {
         let mut checkpoint = Checkpoint::new(self.config.clone(), self.tokenizer.clone(), None, self.about.clone());
+        checkpoint.header.actions = self.actions.clone();
         for parts in self.weights.iter() {
             let name = parts.spec.name.clone();
             let data = self.weights.download(&self.device, &name).await?;
             checkpoint.set(&name, data)?;
         }
         Ok(checkpoint)
+    }
+}
+
+/// How well one sequence is predicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// Summed loss of the predictions that count, in nats.
+    pub loss: f64,
+    /// Predictions that count.
+    pub predictions: usize,
+    /// Whether the most likely token was the right one at all of them: then drawing greedily gives just these.
+    pub exact: bool,
+}
+
+/// The next length for which a recording is kept: at most a sixth longer.
+fn lengthen(rows: usize, most: usize) -> usize {
+    let step = (rows.next_power_of_two() / 8).max(4);
+    rows.next_multiple_of(step).min(most)
+}
+
+/// A recording of one length with its ends.
+struct Run {
+    graph: Graph,
+    state: StateBuffers,
+    targets: Buffer,
+    row_weights: Buffer,
+    losses: Buffer,
+    asked: usize,
+}
+
+impl Run {
+    fn new(trainer: &mut Trainer, steps: usize, asked: usize) -> Result<Self, Error> {
+        let (config, o) = (&trainer.config, &trainer.options);
+        let batch = o.micro * o.context / steps;
+        let state = StateBuffers::declare(config, batch);
+        let shape = Shape { batch, steps, logits: Logits::Picked(asked), forced: false, reuse: false };
+        let mut graph =
+            graph::build_in(&mut trainer.pool, config, &trainer.weights, &state, &trainer.device, &shape, None)?;
+        let targets = Buffer::new("targets", Kind::Index, Role::Scratch, asked);
+        let row_weights = Buffer::new("row weights", Kind::Real, Role::Weight, asked);
+        let losses = Buffer::new("losses", Kind::Real, Role::Scratch, asked);
+        let call = cross_entropy::call(cross_entropy::Params { rows: asked as u32, classes: config.vocab as u32 });
+        let logits = graph.logits.slice(0, asked * config.vocab);
+        graph.recording.push(call, &[logits, targets.view(), row_weights.view(), losses.view()])?;
+        Ok(Self { graph, state, targets, row_weights, losses, asked })
+    }
+}
+
+/// Sequences that run together.
+struct Group<'a> {
+    steps: usize,
+    examples: Vec<&'a Example>,
+}
+
+impl Group<'_> {
+    /// Predictions that count.
+    fn asked(&self) -> usize {
+        self.examples.iter().flat_map(|e| e.weights.iter().skip(1)).filter(|&&w| w > 0.0).count()
+    }
+
+    /// Writes the sequences to where a recording reads them.
+    fn fill(&self, device: &Device, run: &Run) -> Result<(), Error> {
+        let mut ids = vec![0; run.graph.ids.len()];
+        let (mut picked, mut targets, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, example) in self.examples.iter().enumerate() {
+            let (from, n) = (i * self.steps, example.rows());
+            ids[from..from + n].copy_from_slice(&example.ids[..n]);
+            for t in (0..n).filter(|&t| example.weights[t + 1] > 0.0) {
+                picked.push((from + t) as u32);
+                targets.push(example.ids[t + 1]);
+                weights.push(example.weights[t + 1]);
+            }
+        }
+        // What is left over asks for nothing: its weight is zero.
+        picked.resize(run.asked, 0);
+        targets.resize(run.asked, 0);
+        weights.resize(run.asked, 0.0);
+        device.write(&run.graph.ids.view(), &ids)?;
+        if let Some(rows) = &run.graph.picked {
+            device.write(&rows.view(), &picked)?;
+        }
+        device.write(&run.targets.view(), &targets)?;
+        device.write(&run.row_weights.view(), &weights)?;
+        Ok(run.state.reset(device)?)
     }
 }
 

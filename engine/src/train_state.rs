@@ -4,6 +4,7 @@
 //! Layout: `LICHENT1`, header length (u64 LE), JSON header, float32 blocks (for each tensor in file order its
 //! weights; for each trained part its two moments), SHA-256 of everything before.
 
+use crate::action::Catalogue;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::Error;
@@ -25,6 +26,8 @@ struct Header {
     options: TrainOptions,
     tokenizer: String,
     about: String,
+    #[serde(default)]
+    actions: Option<Catalogue>,
     step: u64,
     data: String,
 }
@@ -53,6 +56,7 @@ impl Trainer {
             options: self.options.clone(),
             tokenizer: self.tokenizer.to_json(),
             about: self.about.clone(),
+            actions: self.actions.clone(),
             step: self.step,
             data: data.to_string(),
         };
@@ -92,6 +96,7 @@ impl Trainer {
         let mut blocks = Blocks(&body[end..]);
         let tokenizer = Tokenizer::from_json(&header.tokenizer)?;
         let mut checkpoint = Checkpoint::new(header.config.clone(), tokenizer, None, header.about);
+        checkpoint.header.actions = header.actions;
         for spec in header.config.tensors() {
             checkpoint.set(&spec.name, blocks.take(spec.len())?)?;
         }

@@ -16,6 +16,7 @@ mod files;
 mod inspect;
 mod interrupt;
 mod load;
+mod mixture;
 mod new;
 mod output;
 mod quantize;

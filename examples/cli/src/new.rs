@@ -5,7 +5,7 @@ use crate::failure::{Done, Failure};
 use crate::files;
 use crate::output::{bytes, note, short};
 use crate::recipe::Recipe;
-use lichen::Tokenizer;
+use lichen::{SPECIALS, Tokenizer};
 use serde_json::{Value, json};
 
 pub(crate) fn new(args: &NewArgs) -> Done {
@@ -38,7 +38,7 @@ pub(crate) fn tokenizer(vocab: usize) -> Done<Tokenizer> {
 /// A vocabulary of any size that was learned from nothing: bytes, then pairs of them. It reads and writes all
 /// text, so that a model of random weights does everything that a trained one does.
 fn placeholder(vocab: usize) -> Done<Tokenizer> {
-    let bytes = Tokenizer::train(std::iter::empty(), Tokenizer::bytes().vocab())?;
+    let bytes = Tokenizer::train(std::iter::empty(), SPECIALS.len() + 256, &[])?;
     let bad = |what: &str| Failure::Failed(format!("there is no placeholder vocabulary of {vocab} tokens: {what}"));
     let mut json: Value = serde_json::from_str(&bytes.to_json()).map_err(|e| bad(&e.to_string()))?;
     let ids = json["model"]["vocab"].as_object().ok_or_else(|| bad("no vocabulary to extend"))?;

@@ -2,8 +2,10 @@
 
 use crate::failure::{Done, Failure};
 use crate::files;
-use lichen::data::{Document, Speaker};
+use lichen::Action;
+use lichen::data::{Document, Speaker, Turn};
 use serde::Deserialize;
+use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,17 +13,49 @@ use std::path::{Path, PathBuf};
 /// What can be read, for messages.
 const KINDS: &str = ".txt, .txt.gz, .jsonl and .jsonl.gz";
 
-/// A line of a `.jsonl` file: `{"text": ..}` or `{"turns": [{"s": "U" or "S", "t": ..}, ..]}`; other keys are left alone.
+/// A line of a `.jsonl` file: `{"text": ..}` or `{"turns": [..]}` with turns as [`Said`] or plain texts by turns; other
+/// keys are left alone.
 #[derive(Deserialize)]
 struct Line {
     text: Option<String>,
-    turns: Option<Vec<Turn>>,
+    turns: Option<Vec<Said>>,
 }
 
 #[derive(Deserialize)]
-struct Turn {
-    s: Side,
-    t: String,
+#[serde(untagged)]
+enum Said {
+    /// `{"s": "U" or "S", "t": .., "now": .., "about": .., "actions": [{"name": .., "arguments": {..}}, ..]}`, the last
+    /// three where there are such.
+    Marked {
+        s: Side,
+        t: String,
+        now: Option<String>,
+        about: Option<String>,
+        #[serde(default)]
+        actions: Vec<Value>,
+    },
+    Plain(String),
+}
+
+impl Said {
+    fn turn(self, i: usize) -> Result<Turn, String> {
+        match self {
+            Self::Plain(text) => Ok(Turn::new(if i.is_multiple_of(2) { Speaker::User } else { Speaker::Lichen }, text)),
+            Self::Marked { s, t, now, about, actions } => {
+                let speaker = match s {
+                    Side::U => Speaker::User,
+                    Side::S => Speaker::Lichen,
+                };
+                Ok(Turn { now, about, actions: self::actions(&actions)?, ..Turn::new(speaker, t) })
+            }
+        }
+    }
+}
+
+/// Actions as JSON has them.
+pub(crate) fn actions(values: &[Value]) -> Result<Vec<Action>, String> {
+    let action = |value: &Value| Action::from_value(value).ok_or_else(|| format!("{value} is no action"));
+    values.iter().map(action).collect()
 }
 
 /// U: the user; S: the system, which here is the model.
@@ -37,16 +71,13 @@ enum Kind {
     Lines,
 }
 
-/// The kind of a file by its name, and whether it is packed.
-fn kind(path: &Path) -> Option<(Kind, bool)> {
+/// The kind of a file by its name.
+fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();
-    let (name, packed) = match name.strip_suffix(".gz") {
-        Some(inner) => (inner.to_string(), true),
-        None => (name, false),
-    };
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
     match () {
-        () if name.ends_with(".txt") => Some((Kind::Text, packed)),
-        () if name.ends_with(".jsonl") => Some((Kind::Lines, packed)),
+        () if name.ends_with(".txt") => Some(Kind::Text),
+        () if name.ends_with(".jsonl") => Some(Kind::Lines),
         () => None,
     }
 }
@@ -104,7 +135,7 @@ fn openings(text: &str, share: f64) -> Vec<Document> {
         let (at, _) = pair[0].match_indices(' ').nth(words - 1)?;
         let (said, rest) = pair[0].split_at(at);
         let answer = format!("{}\n\n{}", rest.trim_start(), pair[1]);
-        let turns = vec![(Speaker::User, said.to_string()), (Speaker::Lichen, answer)];
+        let turns = vec![Turn::new(Speaker::User, said), Turn::new(Speaker::Lichen, answer)];
         (((hash >> 40) as f64) < share * f64::from(1u32 << 24)).then_some(Document::Turns(turns))
     });
     picked.collect()
@@ -131,18 +162,39 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Done {
     Ok(())
 }
 
+/// A file as text, unpacked if its name ends in `.gz`.
+pub(crate) fn text(path: &Path) -> Done<String> {
+    Ok(files::utf8(bytes(path)?, &path.display().to_string()))
+}
+
+/// The bytes of a file, unpacked if its name ends in `.gz`.
+pub(crate) fn bytes(path: &Path) -> Done<Vec<u8>> {
+    let cannot = |e| Failure::file("read", path, &e);
+    let bytes = fs::read(path).map_err(cannot)?;
+    if !path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
+        return Ok(bytes);
+    }
+    let mut unpacked = Vec::with_capacity(bytes.len() * 3);
+    flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked).map_err(cannot)?;
+    Ok(unpacked)
+}
+
+/// The values of the lines of a `.jsonl` file; errors name the line.
+pub(crate) fn lines<T: serde::de::DeserializeOwned>(path: &Path) -> Done<Vec<T>> {
+    let text = text(path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let parse = |(i, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|e| Failure::Failed(format!("cannot read {}, line {}: {e}", path.display(), i + 1)))
+    };
+    lines.map(parse).collect()
+}
+
 fn read(path: &Path, documents: &mut Vec<Document>) -> Done {
-    let Some((kind, packed)) = kind(path) else {
+    let Some(kind) = kind(path) else {
         return Err(Failure::Failed(format!("cannot read {}: only {KINDS} are read", path.display())));
     };
-    let cannot = |e| Failure::file("read", path, &e);
-    let mut bytes = fs::read(path).map_err(cannot)?;
-    if packed {
-        let mut unpacked = Vec::with_capacity(bytes.len() * 3);
-        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_end(&mut unpacked).map_err(cannot)?;
-        bytes = unpacked;
-    }
-    let text = files::utf8(bytes, &path.display().to_string());
+    let text = text(path)?;
     match kind {
         Kind::Text if text.trim().is_empty() => {}
         Kind::Text => documents.push(Document::Text(text)),
@@ -161,11 +213,8 @@ fn parse(line: &str) -> Result<Document, String> {
     let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
     match line {
         Line { turns: Some(turns), .. } => {
-            let speaker = |side: &Side| match side {
-                Side::U => Speaker::User,
-                Side::S => Speaker::Lichen,
-            };
-            Ok(Document::Turns(turns.into_iter().map(|turn| (speaker(&turn.s), turn.t)).collect()))
+            let turns: Result<Vec<_>, _> = turns.into_iter().enumerate().map(|(i, said)| said.turn(i)).collect();
+            Ok(Document::Turns(turns?))
         }
         Line { text: Some(text), .. } => Ok(Document::Text(text)),
         _ => Err("it has neither \"text\" nor \"turns\"".into()),
@@ -199,7 +248,7 @@ mod tests {
         );
         put("c.md", b"not read");
         put("empty.txt", b" \n");
-        let turns = vec![(Speaker::User, "hi".to_string()), (Speaker::Lichen, "yes".to_string())];
+        let turns = vec![Turn::new(Speaker::User, "hi"), Turn::new(Speaker::Lichen, "yes")];
         let text = |s: &str| Document::Text(s.into());
         let got = documents(&[dir.path().to_path_buf()]).expect("reads");
         assert_eq!(got, [text("one"), text("two"), text("three"), Document::Turns(turns)]);

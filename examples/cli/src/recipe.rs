@@ -7,19 +7,22 @@
 //!   "tokenizer": "bytes", or {"bpe": 2048} (learned from the training text),
 //!   "storage": "f16" or "f32",
 //!   "openings": 0.3 (share of paragraphs that are also told as an answer to their first words),
+//!   "actions": "actions.json" (the catalogue of actions, beside the recipe),
+//!   "sources": [{"name": "intents", "kind": "intents", "paths": ["snips2017/train.jsonl"], "weight": 5}, ..]
+//!     (data sets below --data, as a mixture; without them all of --data is one stream of text),
 //!   "train": {"batch": 16, "context": 256, "steps": 1000, "lr": 0.003}
 //! }
 //! ```
 
 use crate::args::StorageArg;
 use crate::failure::{Done, Failure};
-use lichen::data::Document;
+use crate::mixture::SourceSpec;
 use lichen::train::TrainOptions;
-use lichen::{Config, Tokenizer};
+use lichen::{Catalogue, Config, SPECIALS, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to train.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +40,15 @@ pub(crate) struct Recipe {
     /// Share of the paragraphs of plain texts that are also told as an answer to their first words.
     #[serde(default)]
     pub(crate) openings: f64,
+    /// The catalogue of actions that it learns to write; a path from the recipe's folder.
+    #[serde(default)]
+    actions: Option<PathBuf>,
+    /// Data sets that are mixed; without them all data are one stream of text.
+    #[serde(default)]
+    pub(crate) sources: Vec<SourceSpec>,
+    /// The catalogue that `actions` names.
+    #[serde(skip)]
+    pub(crate) catalogue: Option<Catalogue>,
     /// How to train it.
     #[serde(default)]
     pub(crate) train: TrainOptions,
@@ -60,7 +72,15 @@ impl Recipe {
     pub(crate) fn read(path: &Path) -> Done<Self> {
         let text = fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
         let bad = |e: String| Failure::Failed(format!("recipe {}: {e}", path.display()));
-        let recipe: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let mut recipe: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        if let Some(file) = &recipe.actions {
+            let file = path.parent().unwrap_or(Path::new("")).join(file);
+            let json = fs::read_to_string(&file).map_err(|e| Failure::file("read", &file, &e))?;
+            recipe.catalogue = Some(Catalogue::from_json(&json).map_err(Failure::with(file.display()))?);
+        }
+        if let Some(source) = recipe.sources.iter().find(|s| !s.is_valid()) {
+            return Err(bad(format!("source {}: its weights must be positive, its paths some", source.name)));
+        }
         recipe.train.validate().map_err(|e| bad(e.to_string()))?;
         if !(0.0..=1.0).contains(&recipe.openings) {
             return Err(bad(format!("openings is {}, it must be from 0 to 1", recipe.openings)));
@@ -69,7 +89,11 @@ impl Recipe {
             Alphabet::Bytes => Tokenizer::bytes().vocab(),
             Alphabet::Bpe(n) => n,
         };
-        let least = Tokenizer::bytes().vocab();
+        let literals = recipe.catalogue.as_ref().map_or(0, |c| c.literals().len());
+        let least = match recipe.tokenizer {
+            Alphabet::Bytes => vocab,
+            Alphabet::Bpe(_) => SPECIALS.len() + literals + 256,
+        };
         if vocab < least {
             return Err(bad(format!(
                 "tokenizer: bpe is {vocab}, it must be at least {least}: bytes and special tokens"
@@ -87,18 +111,18 @@ impl Recipe {
             tokenizer: Alphabet::Bytes,
             storage: half(),
             openings: 0.0,
+            actions: None,
+            sources: Vec::new(),
+            catalogue: None,
             train,
         }
     }
 
-    /// The tokenizer, learned from the documents where the recipe says so.
-    pub(crate) fn tokenizer(&self, documents: &[Document]) -> Done<Tokenizer> {
+    /// The tokenizer, learned from the texts where the recipe says so.
+    pub(crate) fn tokenizer(&self, texts: Vec<String>) -> Done<Tokenizer> {
         let Alphabet::Bpe(vocab) = self.tokenizer else { return Ok(Tokenizer::bytes()) };
-        let texts = documents.iter().flat_map(|document| match document {
-            Document::Text(text) => vec![text.clone()],
-            Document::Turns(turns) => turns.iter().map(|(_, text)| text.clone()).collect(),
-        });
-        Ok(Tokenizer::train(texts, vocab)?)
+        let literals = self.catalogue.as_ref().map_or_else(Vec::new, Catalogue::literals);
+        Ok(Tokenizer::train(texts.into_iter(), vocab, &literals)?)
     }
 
     /// The model's sizes, with the tokenizer's vocabulary unless the recipe names one.

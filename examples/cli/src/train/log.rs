@@ -4,6 +4,7 @@
 use crate::args::StorageArg;
 use crate::failure::{Done, Failure};
 use crate::files;
+use crate::mixture::SourceSpec;
 use lichen::eval::Loss;
 use lichen::train::Progress;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub(crate) struct Record {
     /// The recipe's share of paragraphs that became dialogues.
     #[serde(default)]
     pub(crate) openings: f64,
+    /// The recipe's sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) sources: Vec<SourceSpec>,
 }
 
 /// An open log.
@@ -71,6 +75,10 @@ impl Log {
             "nats_per_token": loss.nats_per_token, "nats_per_byte": loss.nats_per_byte, "tokens": loss.tokens,
         });
         self.line(&json!({ "step": step, "validation": validation }))
+    }
+    /// A measurement on held-out sequences of each source.
+    pub(crate) fn sources(&mut self, step: u64, sources: &serde_json::Map<String, Value>) -> Done {
+        self.line(&json!({ "step": step, "sources": sources }))
     }
     /// Writes what is buffered.
     pub(crate) fn flush(&mut self) -> Done {

@@ -9,18 +9,21 @@ mod start;
 
 use crate::args::{StorageArg, TrainArgs};
 use crate::failure::{Done, Failure};
+use crate::mixture::Mixture;
 use crate::output::{bytes, note, print_json, short, warn};
 use crate::{files, interrupt, load};
 use lichen::Storage;
 use lichen::data::Dataset;
 use lichen::eval::Loss;
-use lichen::train::Trainer;
+use lichen::train::{Progress, Trainer};
 use log::Log;
 use meter::{Meter, duration};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Held-out sequences of a source measured at a save.
+const GLANCES: usize = 64;
 /// Held-out tokens measured at a save; the end measures all.
 const GLANCE: usize = 16_384;
 
@@ -28,14 +31,43 @@ const GLANCE: usize = 16_384;
 struct Run {
     files: Files,
     trainer: Trainer,
-    data: Dataset,
-    /// SHA-256 of the data's tokens.
-    fingerprint: String,
+    data: Data,
     validation: Option<Dataset>,
     storage: StorageArg,
     log: Log,
     /// Smoothed loss so far.
     smooth: Option<f64>,
+}
+
+/// What a run learns from.
+enum Data {
+    /// Windows of one stream of text.
+    Stream(Dataset),
+    /// Sequences of several sources.
+    Mixture(Mixture),
+}
+
+impl Data {
+    /// One update.
+    fn step(&self, trainer: &mut Trainer) -> Result<Progress, lichen::Error> {
+        match self {
+            Self::Stream(data) => trainer.step(data),
+            Self::Mixture(mixture) => trainer.update(|random| Ok(mixture.draw(random))),
+        }
+    }
+    /// SHA-256 of the tokens, hex.
+    fn fingerprint(&self) -> String {
+        match self {
+            Self::Stream(data) => data.fingerprint(),
+            Self::Mixture(mixture) => mixture.fingerprint().to_string(),
+        }
+    }
+    fn tokens(&self) -> usize {
+        match self {
+            Self::Stream(data) => data.tokens().len(),
+            Self::Mixture(mixture) => mixture.tokens(),
+        }
+    }
 }
 
 /// The files of a run.
@@ -93,7 +125,7 @@ impl Run {
         let mut last = None;
         while !self.trainer.done() {
             let before = Instant::now();
-            let progress = match self.trainer.step(&self.data) {
+            let progress = match self.data.step(&mut self.trainer) {
                 Ok(progress) => progress,
                 Err(error) => {
                     meter.finish();
@@ -114,6 +146,9 @@ impl Run {
                 )));
             }
             if saved.elapsed() >= save_every && !self.trainer.done() {
+                if let Some(report) = self.score(GLANCES)? {
+                    meter.say(&format!("step {}/{steps}  loss {smooth:.3}  {report}", progress.step));
+                }
                 if let Some(loss) = self.measure(GLANCE)? {
                     meter.say(&format!("step {}/{steps}  loss {smooth:.3}  held-out {}", progress.step, shown(&loss)));
                 }
@@ -152,7 +187,7 @@ impl Run {
     fn head(&self) -> String {
         let (config, options) = (self.trainer.config(), self.trainer.options());
         let tokens = options.steps * (options.batch * options.context) as u64;
-        let have = self.data.tokens().len();
+        let have = self.data.tokens();
         format!(
             "{} weights, {} active; {} tokens of text, {} updates of {} sequences of {} ({:.1} times the text)",
             short(config.total_params()),
@@ -173,12 +208,33 @@ impl Run {
         Ok(Some(loss))
     }
 
+    /// How well the held-out sequences of each source are answered: the share that greedy drawing would get right as
+    /// a whole, and the loss of a token of the answer.
+    fn score(&mut self, most: usize) -> Done<Option<String>> {
+        let Data::Mixture(mixture) = &self.data else { return Ok(None) };
+        let mut told = Vec::new();
+        let mut rows = Vec::new();
+        for (name, examples) in mixture.held_out(most) {
+            let scores = self.trainer.score(&examples)?;
+            let exact = scores.iter().filter(|s| s.exact).count() as f64 / scores.len().max(1) as f64;
+            let (loss, n) = scores.iter().fold((0.0, 0), |(l, n), s| (l + s.loss, n + s.predictions));
+            let loss = loss / n.max(1) as f64;
+            told.push(format!("{name} {:.0}% {loss:.2}", 100.0 * exact));
+            rows.push((name.to_string(), json!({ "exact": exact, "nats_per_token": loss, "n": scores.len() })));
+        }
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        self.log.sources(self.trainer.position(), &rows.into_iter().collect())?;
+        Ok(Some(told.join(", ")))
+    }
+
     /// Makes all that was done last: the log, the state, then the model, which can be made again from the state.
     fn save(&mut self) -> Done {
         self.log.flush()?;
         files::write(&self.files.state, |out| {
             let cannot = Failure::with(self.files.state.display());
-            self.trainer.save(&self.fingerprint, out).map_err(cannot)
+            self.trainer.save(&self.data.fingerprint(), out).map_err(cannot)
         })?;
         let checkpoint = pollster::block_on(self.trainer.checkpoint())?;
         let storage = Storage::all(self.storage.into());

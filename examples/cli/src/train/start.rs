@@ -1,15 +1,16 @@
 //! How a run begins: anew, or from its saved state.
 
 use super::log::{Log, Record};
-use super::{Files, Run, ignored};
+use super::{Data, Files, Run, ignored};
 use crate::args::TrainArgs;
 use crate::failure::{Done, Failure};
+use crate::mixture::{self, Mixture, SourceSpec};
 use crate::output::note;
 use crate::recipe::Recipe;
 use crate::{files, interrupt, load, readers};
 use lichen::data::{Dataset, Document};
 use lichen::train::{TrainOptions, Trainer};
-use lichen::{Checkpoint, Device, Tokenizer};
+use lichen::{Catalogue, Checkpoint, Device, Tokenizer};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,28 +43,24 @@ pub(super) fn start(args: &TrainArgs, files: Files, device: Arc<Device>) -> Done
     files::may_overwrite(&files.model, args.yes)?;
     let recipe = args.config.as_deref().map(Recipe::read).transpose()?;
     let openings = recipe.as_ref().map_or(0.0, |r| r.openings);
-    let documents = readers::with_openings(readers::documents(&args.data)?, openings);
+    let sources = recipe.as_ref().map_or_else(Vec::new, |r| r.sources.clone());
+    let raw = Raw::read(&sources, &args.data, openings)?;
     let mut options = recipe.as_ref().map_or_else(TrainOptions::default, |r| r.train.clone());
     options.seed = args.seed.unwrap_or(options.seed);
-    let about = recipe.as_ref().map(|r| r.about.as_str());
-    let origin = Origin::new(args, recipe.as_ref(), &documents)?;
-    let tokenizer = origin.tokenizer();
-    let data = Dataset::new(tokenizer, documents)?;
-    let (have, least) = (data.tokens().len(), options.context + 1);
-    if have < least {
-        return Err(Failure::Failed(format!("the text has {have} tokens, one sequence of the recipe needs {least}")));
-    }
-    let validation = validation(&args.validation, tokenizer)?;
+    let checkpoint = origin(args, recipe.as_ref(), &raw, options.seed)?;
+    let tokenizer = checkpoint.tokenizer().clone();
+    let data = raw.encode(&tokenizer, checkpoint.header.actions.as_ref(), options.context)?;
+    let validation = validation(&args.validation, &tokenizer)?;
     if let Some(minutes) = args.minutes {
-        options = paced(&origin, about, options, &data, device.clone(), minutes * 60.0)?;
+        options = paced(checkpoint.clone(), options, &data, device.clone(), minutes * 60.0)?;
     }
-    let trainer = Trainer::new(origin.checkpoint(&options, about)?, options, device)?;
+    let trainer = Trainer::new(checkpoint, options, device)?;
     let storage = recipe.as_ref().map_or(crate::args::StorageArg::F16, |r| r.storage);
-    let record = Record { data: absolute(&args.data), validation: absolute(&args.validation), storage, openings };
+    let record =
+        Record { data: absolute(&args.data), validation: absolute(&args.validation), storage, openings, sources };
     let told = serde_json::to_value(trainer.options()).unwrap_or_default();
     let log = Log::start(&files.log, &record, &told)?;
-    let fingerprint = data.fingerprint();
-    let mut run = Run { files, trainer, data, fingerprint, validation, storage, log, smooth: None };
+    let mut run = Run { files, trainer, data, validation, storage, log, smooth: None };
     // From here on a crash finds a run to go on with, and `--minutes` is a fixed number of updates.
     run.save()?;
     Ok(run)
@@ -93,9 +90,10 @@ pub(super) fn resume(args: &TrainArgs, files: Files, device: Arc<Device>) -> Don
         (given, _) => given,
     };
     let openings = record.as_ref().map_or(0.0, |r| r.openings);
-    let data = Dataset::new(trainer.tokenizer(), readers::with_openings(readers::documents(paths)?, openings))?;
-    let fingerprint = data.fingerprint();
-    if fingerprint != resumed.data {
+    let sources = record.as_ref().map_or_else(Vec::new, |r| r.sources.clone());
+    let raw = Raw::read(&sources, paths, openings)?;
+    let data = raw.encode(trainer.tokenizer(), trainer.actions(), trainer.options().context)?;
+    if data.fingerprint() != resumed.data {
         let names: Vec<_> = paths.iter().map(|p| p.display().to_string()).collect();
         return Err(Failure::Failed(format!(
             "{} is not the text that this run was trained on; give the same --data, or start anew with --yes",
@@ -105,58 +103,89 @@ pub(super) fn resume(args: &TrainArgs, files: Files, device: Arc<Device>) -> Don
     let validation = validation(held_out, trainer.tokenizer())?;
     let storage = record.as_ref().map_or(crate::args::StorageArg::F16, |r| r.storage);
     note(&format!("going on after update {} of {}", trainer.position(), trainer.options().steps));
-    Ok(Run { files, trainer, data, fingerprint, validation, storage, log, smooth })
+    Ok(Run { files, trainer, data, validation, storage, log, smooth })
 }
 
-/// Where the weights come from.
-enum Origin<'a> {
-    Model(PathBuf, Tokenizer),
-    Random(&'a Recipe, Tokenizer),
+/// What is trained on, read and not yet encoded.
+enum Raw {
+    Stream(Vec<Document>),
+    Mixture(Vec<mixture::Raw>),
 }
 
-impl<'a> Origin<'a> {
-    fn new(args: &TrainArgs, recipe: Option<&'a Recipe>, documents: &[Document]) -> Done<Self> {
-        match (&args.init, recipe) {
-            (Some(path), _) => Ok(Self::Model(path.clone(), load::checkpoint(Some(path))?.tokenizer().clone())),
-            (None, Some(recipe)) => Ok(Self::Random(recipe, recipe.tokenizer(documents)?)),
-            (None, None) => Err(Failure::Usage("train needs --config or --init".into())),
+impl Raw {
+    fn read(sources: &[SourceSpec], paths: &[PathBuf], openings: f64) -> Done<Self> {
+        match sources {
+            [] => Ok(Self::Stream(readers::with_openings(readers::documents(paths)?, openings))),
+            _ => Ok(Self::Mixture(mixture::read(sources, paths)?)),
         }
     }
-    fn tokenizer(&self) -> &Tokenizer {
+    /// What a vocabulary is learned from.
+    fn texts(&self) -> Vec<String> {
         match self {
-            Self::Model(_, tokenizer) | Self::Random(_, tokenizer) => tokenizer,
+            Self::Mixture(raw) => mixture::texts(raw),
+            Self::Stream(documents) => documents.iter().flat_map(mixture::parts).map(str::to_string).collect(),
         }
     }
-    fn checkpoint(&self, options: &TrainOptions, about: Option<&str>) -> Done<Checkpoint> {
-        let mut checkpoint = match self {
-            Self::Model(path, _) => load::checkpoint(Some(path))?,
-            Self::Random(recipe, tokenizer) => {
-                let config = recipe.config(tokenizer.vocab())?;
-                Checkpoint::random(&config, tokenizer.clone(), options.seed)
+    fn encode(self, tokenizer: &Tokenizer, actions: Option<&Catalogue>, context: usize) -> Done<Data> {
+        match self {
+            Self::Mixture(raw) => Ok(Data::Mixture(Mixture::new(raw, tokenizer, actions, context)?)),
+            Self::Stream(documents) => {
+                let data = Dataset::new(tokenizer, documents)?;
+                let (have, least) = (data.tokens().len(), context + 1);
+                match have < least {
+                    true => Err(Failure::Failed(format!(
+                        "the text has {have} tokens, one sequence of the recipe needs {least}"
+                    ))),
+                    false => Ok(Data::Stream(data)),
+                }
             }
-        };
-        if let Some(about) = about {
-            checkpoint.header.about = about.to_string();
         }
-        Ok(checkpoint)
     }
+}
+
+/// The weights to start from: a model's, random ones, or those of a model where they fit the recipe's sizes.
+fn origin(args: &TrainArgs, recipe: Option<&Recipe>, raw: &Raw, seed: u64) -> Done<Checkpoint> {
+    let mut checkpoint = match (&args.init, recipe) {
+        (None, None) => return Err(Failure::Usage("train needs --config or --init".into())),
+        (Some(path), None) => load::checkpoint(Some(path))?,
+        (None, Some(recipe)) => {
+            let tokenizer = recipe.tokenizer(raw.texts())?;
+            Checkpoint::random(&recipe.config(tokenizer.vocab())?, tokenizer, seed)
+        }
+        (Some(path), Some(recipe)) => {
+            let first = load::checkpoint(Some(path))?;
+            let tokenizer = first.tokenizer().clone();
+            let mut checkpoint = Checkpoint::random(&recipe.config(tokenizer.vocab())?, tokenizer, seed);
+            let fresh = checkpoint.adopt(&first);
+            if !fresh.is_empty() {
+                note(&format!("not in {}, so they start anew: {}", path.display(), fresh.join(", ")));
+            }
+            checkpoint.header.actions = first.header.actions;
+            checkpoint.header.about = first.header.about;
+            checkpoint
+        }
+    };
+    if let Some(recipe) = recipe {
+        checkpoint.header.about.clone_from(&recipe.about);
+        checkpoint.header.actions = recipe.catalogue.clone().or(checkpoint.header.actions);
+    }
+    Ok(checkpoint)
 }
 
 /// Fixes the number of updates by the speed of a few that are thrown away.
 fn paced(
-    origin: &Origin,
-    about: Option<&str>,
+    checkpoint: Checkpoint,
     options: TrainOptions,
-    data: &Dataset,
+    data: &Data,
     device: Arc<Device>,
     seconds: f64,
 ) -> Done<TrainOptions> {
-    let mut trainer = Trainer::new(origin.checkpoint(&options, about)?, options.clone(), device)?;
+    let mut trainer = Trainer::new(checkpoint, options.clone(), device)?;
     // The first update also makes room for everything; it is not typical.
-    trainer.step(data)?;
+    data.step(&mut trainer)?;
     let (start, mut n) = (Instant::now(), 0u32);
     while n < 2 || start.elapsed().as_secs_f64() < PACE_SECONDS.min(PACE_SHARE * seconds) {
-        trainer.step(data)?;
+        data.step(&mut trainer)?;
         n += 1;
         if interrupt::pressed() {
             return Err(Failure::Interrupted("stopped before the run began; nothing was written".into()));
