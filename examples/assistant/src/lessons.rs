@@ -1,0 +1,160 @@
+//! Lessons, and single requests, that a model is measured on.
+
+use crate::catalogue::Action;
+use crate::data::{Data, wording};
+use crate::error::{Error, Result};
+use crate::facts::Kind;
+use crate::forms::Filled;
+use crate::own;
+use crate::random::Random;
+use crate::split::Split;
+use crate::talk::{Answer, Sort, Source, Talk, refusal};
+
+use serde::Serialize;
+
+/// A question after a lesson.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// What is asked.
+    pub prompt: String,
+    /// What is said before, in the same dialogue, against the lesson.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub say: Option<String>,
+    /// What must stand in the reply or in an argument of an action, small or capital letters aside.
+    pub expect: Vec<String>,
+    /// `direct`, `paraphrase`, `applied` or `conflict`.
+    pub kind: &'static str,
+}
+
+/// A prompt that the lesson must not change the answer to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unrelated {
+    /// What is asked.
+    pub prompt: String,
+}
+
+/// A lesson.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lesson {
+    /// The kind of fact, and a number.
+    pub id: String,
+    /// The key of the fact.
+    pub about: String,
+    /// What is told.
+    pub teach: Vec<String>,
+    /// What is asked then.
+    pub probes: Vec<Probe>,
+    /// What must stay as it was.
+    pub unrelated: Vec<Unrelated>,
+    /// Whether training never sees this kind of fact.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kind_held_out: bool,
+}
+
+/// Makes the lesson number `index` of a split.
+pub fn lesson(data: &Data, split: Split, seed: u64, index: u64) -> Result<Lesson> {
+    let mut talk = Talk::new(data, split, Random::new(seed, &format!("lessons {}", split.name()), index));
+    if talk.random.chance(8) {
+        return own_lesson(&mut talk, index);
+    }
+    let held = talk.random.chance(10);
+    let open = !held && talk.random.chance(20);
+    let fits = |k: &&Kind| k.open == open && if held || open { k.only == Some(split) } else { k.only.is_none() };
+    let all: Vec<&Kind> = data.kinds.iter().filter(fits).collect();
+    let kind = talk.random.pick(&all).copied().ok_or_else(|| Error::new("no kind of fact is left for a lesson"))?;
+    let value = talk.fresh(kind)?;
+    let teach = vec![talk.statement(kind, &value, Sort::Statement)?];
+    let mut probes = Vec::new();
+    let mut probe = |prompt: String, say: Option<String>, expect: &str, kind: &'static str| {
+        probes.push(Probe { prompt, say, expect: vec![expect.to_string()], kind });
+    };
+    for (source, name) in [(Source::Known, "direct"), (Source::Own, "paraphrase")] {
+        probe(talk.question(kind, Some(&value), source)?.0, None, &value.told, name);
+    }
+    if let Some((prompt, _)) = talk.applied(kind, Some(&value))? {
+        probe(prompt, None, &value.norm, "applied");
+    }
+    talk.known.push(crate::talk::Known { kind, value });
+    let other = talk.fresh(kind)?;
+    let say = talk.statement(kind, &other, Sort::Statement)?;
+    probe(talk.question(kind, Some(&other), Source::Known)?.0, Some(say), &other.told, "conflict");
+    let unrelated = unrelated(&mut talk)?;
+    let id = format!("{}-{index}", kind.id.replace([' ', '.'], "-"));
+    Ok(Lesson { id, about: kind.id.clone(), teach, probes, unrelated, kind_held_out: held })
+}
+
+fn own_lesson(talk: &mut Talk, index: u64) -> Result<Lesson> {
+    let command = own::command(talk, None)?;
+    let changed = own::command(talk, Some(&command.phrase))?;
+    let teach = vec![own::text(talk, &command, "say", Sort::Statement)?];
+    let mut probes = Vec::new();
+    for (list, kind, sort) in [("ask", "paraphrase", Sort::Question), ("use", "applied", Sort::Bare)] {
+        let prompt = own::text(talk, &command, list, sort)?;
+        probes.push(Probe { prompt, say: None, expect: vec![command.told.clone()], kind });
+    }
+    let say = Some(own::text(talk, &changed, "say", Sort::Statement)?);
+    let prompt = own::text(talk, &changed, "use", Sort::Bare)?;
+    probes.push(Probe { prompt, say, expect: vec![changed.told.clone()], kind: "conflict" });
+    let unrelated = unrelated(talk)?;
+    Ok(Lesson {
+        id: format!("command-{index}"),
+        about: command.about(),
+        teach,
+        probes,
+        unrelated,
+        kind_held_out: false,
+    })
+}
+
+/// Two plain requests or refusals, and one question about another fact.
+fn unrelated(talk: &mut Talk) -> Result<Vec<Unrelated>> {
+    let taught = talk.known.last().map(|k| k.kind);
+    talk.now = None;
+    talk.turns.clear();
+    talk.request()?;
+    if talk.random.chance(30) {
+        talk.small_talk()?
+    } else {
+        talk.request()?
+    }
+    match talk.unstated(taught) {
+        Some(kind) => talk.ask(kind, true)?,
+        None => talk.refused()?,
+    }
+    Ok(talk.turns.iter().filter(|t| t.s == "U").map(|t| Unrelated { prompt: t.t.clone() }).collect())
+}
+
+/// A single request and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// What is asked.
+    pub text: String,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// Makes the request number `index` of a split: 12 of 100 are refused, the others go evenly over the catalogue.
+pub fn request(data: &Data, split: Split, seed: u64, index: u64) -> Result<Request> {
+    let mut talk = Talk::new(data, split, Random::new(seed, &format!("actions {}", split.name()), index));
+    let (text, answer): (String, Answer) = if talk.random.chance(12) {
+        let template =
+            wording(&data.refused, split, &mut talk.random).ok_or_else(|| Error::new("nothing is refused"))?;
+        (talk.text(template, &mut Filled::new(), Sort::Request)?, refusal())
+    } else {
+        let place = usize::try_from(index).unwrap_or(0) % data.requests.len().max(1);
+        let patterns = data.requests.get(place).map(|r| r.patterns.as_slice()).unwrap_or_default();
+        let pattern =
+            talk.pattern(patterns).ok_or_else(|| Error::new(format!("an action has no {} wording", split.name())))?;
+        let (text, answer, _) = talk.plain(pattern)?;
+        (text, answer)
+    };
+    let action = answer.actions.into_iter().next().ok_or_else(|| Error::new(format!("{text:?} asks for nothing")))?;
+    Ok(Request { text, action })
+}
+
+/// Whether an answer holds a value, small or capital letters aside.
+pub fn holds(answer: &Answer, value: &str) -> bool {
+    let value = value.to_lowercase();
+    let arguments = answer.actions.iter().flat_map(|a| a.arguments.0.iter().map(|(_, v)| v));
+    std::iter::once(&answer.reply).chain(arguments).any(|t| t.to_lowercase().contains(&value))
+}

@@ -1,0 +1,79 @@
+//! The `lichen-assistant` command: training and test data for a small assistant.
+
+use clap::{Args, Parser, Subcommand};
+use lichen_assistant::data::Data;
+use lichen_assistant::error::Result;
+use lichen_assistant::split::Split;
+use lichen_assistant::{dialogues, lessons, write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Makes training and test data for a small assistant.
+#[derive(Parser, Debug)]
+#[command(name = "lichen-assistant", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Write dialogues, lessons and single requests
+    Dialogues(DialoguesArgs),
+}
+
+#[derive(Args, Debug)]
+struct DialoguesArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Training dialogues
+    #[arg(long, default_value_t = 200_000)]
+    train: u64,
+    /// Validation dialogues
+    #[arg(long, default_value_t = 2_000)]
+    validation: u64,
+    /// Test dialogues
+    #[arg(long, default_value_t = 2_000)]
+    test: u64,
+    /// Lessons of each of the two held-out sets
+    #[arg(long, default_value_t = 300)]
+    lessons: u64,
+    /// Single requests of each of the two held-out sets
+    #[arg(long, default_value_t = 1_500)]
+    actions: u64,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Dialogues(args) => write_dialogues(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_dialogues(args: &DialoguesArgs) -> Result<()> {
+    let data = Data::read()?;
+    let (out, seed) = (args.out.as_path(), args.seed);
+    for (split, count) in [(Split::Train, args.train), (Split::Validation, args.validation), (Split::Test, args.test)] {
+        let name = split.name();
+        write::write(out, &format!("{name}.jsonl"), count, |i| dialogues::dialogue(&data, split, seed, i))?;
+        if split != Split::Train {
+            write::write(out, &format!("lessons.{name}.jsonl"), args.lessons, |i| {
+                lessons::lesson(&data, split, seed, i)
+            })?;
+            write::write(out, &format!("actions.{name}.jsonl"), args.actions, |i| {
+                lessons::request(&data, split, seed, i)
+            })?;
+        }
+    }
+    Ok(())
+}
