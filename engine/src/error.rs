@@ -1,5 +1,6 @@
 //! What can go wrong in the engine.
 
+use crate::frontend::{PictureError, SoundError};
 use lichen_host::HostError;
 
 /// Bytes for people, rounded up.
@@ -89,6 +90,12 @@ pub enum Error {
     /// Training cannot go on.
     #[error("training: {0}")]
     Train(String),
+    /// Sound that cannot be heard.
+    #[error("sound: {0}")]
+    Sound(#[from] SoundError),
+    /// A picture that cannot be seen.
+    #[error("picture: {0}")]
+    Picture(#[from] PictureError),
     /// The device.
     #[error(transparent)]
     Host(#[from] HostError),

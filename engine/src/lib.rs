@@ -10,6 +10,7 @@ pub mod config;
 pub mod data;
 mod error;
 pub mod eval;
+pub mod frontend;
 pub mod graph;
 mod header;
 mod init;

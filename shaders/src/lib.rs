@@ -33,6 +33,7 @@ kernels! {
     quantize,
     matmul_quantized,
     conv,
+    conv2d,
     slope,
     delta_inputs,
     scan,

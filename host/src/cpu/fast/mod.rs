@@ -1,6 +1,7 @@
 //! Fast forms of kernels for the CPU device: SIMD chosen at run time, the worker pool, GEMM for many rows.
 //! A kernel that is not listed in [`FORMS`] runs its plain reference.
 
+mod conv2d;
 mod delta_inputs;
 mod integers;
 mod lanes;
@@ -76,6 +77,7 @@ static FORMS: &[Form] = forms![
     quantize: quantized::quantize,
     matmul_quantized: quantized::matmul,
     conv: mixing::conv + backward,
+    conv2d: conv2d + backward,
     slope: mixing::slope + backward,
     delta_inputs: delta_inputs + backward,
     scan: scan + backward,

@@ -7,7 +7,7 @@ use lichen_shaders::bytemuck::{bytes_of, pod_read_unaligned};
 use lichen_shaders::cases::{Case, Data, Random, check, compare};
 use lichen_shaders::kernel::{Access, Grad, Kernel, Kind, Real, Slot};
 use lichen_shaders::packed::Format;
-use lichen_shaders::{scan, section_up, section_up_packed};
+use lichen_shaders::{conv2d, scan, section_up, section_up_packed};
 
 /// Relative error that a gradient may have; its sums are longer than those of the value.
 const GRADIENT_BOUND: f64 = 1e-4;
@@ -129,10 +129,29 @@ fn large(kernel: &Kernel) -> Vec<Case> {
             Format::ALL.into_iter().flat_map(|format| [(format, 2), (format, 30), (format, rows)]).map(packed).collect()
         }
         "scan" => vec![bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key: 18, value: 52 }).to_vec()],
+        "conv2d" => vec![bytes_of(&MANY_WINDOWS).to_vec()],
         _ => return Vec::new(),
     };
     params.into_iter().map(|params| filled(kernel, params, sections)).collect()
 }
+
+/// More windows than a block holds and than a partial sum takes.
+const MANY_WINDOWS: conv2d::Params = conv2d::Params {
+    batch: 25,
+    in_h: 9,
+    in_w: 14,
+    in_c: 7,
+    out_h: 9,
+    out_w: 14,
+    out_c: 19,
+    kernel_h: 3,
+    kernel_w: 3,
+    stride_h: 1,
+    stride_w: 1,
+    pad_h: 1,
+    pad_w: 1,
+    silu: 1,
+};
 
 /// Packed sections of the sizes above, in whole blocks; five of them from id 1 on.
 fn packed(format: Format, rows: u32) -> section_up_packed::Params {
@@ -199,6 +218,52 @@ fn fast_forms_match_the_reference() {
         }
     }
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Blocks and partial sums are cut by the params alone.
+#[test]
+fn convolutions_are_equal_on_any_number_of_threads() {
+    let kernel = &conv2d::KERNEL;
+    let case = filled(kernel, bytes_of(&MANY_WINDOWS).to_vec(), 0);
+    let run = |threads| {
+        let pool = Pool::new(threads);
+        let mut after = case.before.clone();
+        forward(kernel, false).run(&pool, &case.params, slots(&mut after, kernel, true));
+        let mut setting = Setting::<f32>::new(kernel, &case, false);
+        let (values, grads) = setting.parts(kernel);
+        let form = backward(kernel, false).expect("it has a gradient");
+        form.run(&pool, &case.params, values, grads, Fresh::default());
+        (after, setting.grads)
+    };
+    let alone = run(1);
+    assert!((2..6).all(|threads| run(threads) == alone));
+}
+
+/// Gradients that nobody wants change nothing in the others.
+#[test]
+fn a_convolution_s_gradients_are_independent() {
+    let kernel = &conv2d::KERNEL;
+    let case = filled(kernel, bytes_of(&MANY_WINDOWS).to_vec(), 0);
+    let pool = Pool::new(2);
+    let run = |wanted: [bool; 3]| {
+        let mut setting = Setting::<f32>::new(kernel, &case, false);
+        let (values, grads) = setting.parts(kernel);
+        let grads = grads.into_iter().zip(wanted.into_iter().chain([true])).map(|(g, wanted)| match g {
+            Grad::Read(_) if !wanted => Grad::Read(None),
+            g => g,
+        });
+        let form = backward(kernel, false).expect("it has a gradient");
+        form.run(&pool, &case.params, values, grads.collect(), Fresh::default());
+        setting.grads
+    };
+    let (all, none) = (run([true; 3]), run([false; 3]));
+    for i in 0..3 {
+        assert_ne!(all[i], none[i]);
+        let mut wanted = [false; 3];
+        wanted[i] = true;
+        let one = run(wanted);
+        (0..3).for_each(|j| assert_eq!(one[j], if i == j { &all[j] } else { &none[j] }.clone()));
+    }
 }
 
 #[test]
