@@ -4,6 +4,7 @@
 //! V vocab. [`Config::tensors`] is the one list of a model's weights.
 
 use crate::error::Error;
+use crate::frontend;
 use serde::{Deserialize, Serialize};
 
 /// The token mixer of a recurrent block.
@@ -52,6 +53,19 @@ pub struct Config {
     pub route: usize,
     /// Scale of the routed sections' sum.
     pub rho: f32,
+    /// The stems of a model that hears and sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub senses: Option<Senses>,
+}
+
+/// Channels of the stems that turn sound and pictures into vectors of the model's width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Senses {
+    /// Of the two convolutions over a window of sound.
+    pub sound: [usize; 2],
+    /// Of the two convolutions over a picture.
+    pub picture: [usize; 2],
 }
 
 /// How a tensor starts.
@@ -121,6 +135,7 @@ impl Config {
             shared: 64,
             route: 32,
             rho: 1.0,
+            senses: None,
         }
     }
     /// The design's `small`: 36M weights, 4.8M active.
@@ -234,6 +249,9 @@ impl Config {
         if !(self.rho.is_finite() && self.rho > 0.0) {
             return Err(Error::Config { field: "rho", got: self.rho.to_string(), rule: "must be positive".into() });
         }
+        for &channels in self.senses.iter().flat_map(|s| s.sound.iter().chain(&s.picture)) {
+            within("senses", channels, 1, 1024)?;
+        }
         let layer = (self.sections + self.shared / self.neurons) as u128 * self.stride() as u128;
         let total = layer * self.layers as u128 + (self.vocab * self.width) as u128;
         if total > MOST_WEIGHTS {
@@ -333,6 +351,26 @@ impl Config {
             );
         }
         add("norm".into(), &[d], Init::Constant(1.0));
+        if let Some(senses) = &c.senses {
+            for (stem, [first, second], [rows, columns], inputs) in [
+                ("hear", senses.sound, [1, frontend::BANDS / 4], 1),
+                ("see", senses.picture, [frontend::SIDE / 2 / frontend::GRID; 2], 3),
+            ] {
+                // SiLU keeps about half of the power.
+                let rise = |taps: usize| Init::Normal(1.5 * fan(taps));
+                add(format!("{stem}.first"), &[first, 3, 3, inputs], rise(9 * inputs));
+                add(format!("{stem}.first_bias"), &[first], Init::Constant(0.0));
+                add(format!("{stem}.second"), &[second, 3, 3, first], rise(9 * first));
+                add(format!("{stem}.second_bias"), &[second], Init::Constant(0.0));
+                let taps = rows * columns * second;
+                add(format!("{stem}.out"), &[d, rows, columns, second], Init::Normal(fan(taps)));
+                add(format!("{stem}.out_bias"), &[d], Init::Constant(0.0));
+                if stem == "see" {
+                    add("see.place".into(), &[frontend::GRID * frontend::GRID, d], Init::Normal(0.3));
+                }
+                add(format!("{stem}.norm"), &[d], Init::Constant(1.0));
+            }
+        }
         all
     }
 

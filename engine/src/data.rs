@@ -1,7 +1,10 @@
 //! What a model learns from and is measured on: texts and dialogues, as tokens with the weight of each.
 
 use crate::action::{Action, Catalogue};
+use crate::config::Config;
 use crate::error::Error;
+use crate::frontend::{BANDS, SIDE, SPAN};
+use crate::graph::PICTURE;
 use crate::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 use std::ops::Range;
@@ -10,6 +13,11 @@ use std::ops::Range;
 pub const HEARD: u32 = u32::MAX - 1;
 /// Stands in a sequence where a vector of what is seen goes.
 pub const SEEN: u32 = u32::MAX - 2;
+
+/// Numbers of a window of sound.
+pub const WINDOW: usize = SPAN * BANDS;
+/// Numbers of a picture.
+pub const PIXELS: usize = SIDE * SIDE * 3;
 
 /// Who says a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +103,38 @@ impl Example {
     /// Predictions that it asks for.
     pub fn rows(&self) -> usize {
         self.ids.len().saturating_sub(1)
+    }
+    /// Windows that it hears.
+    pub fn heard(&self) -> usize {
+        self.sounds.len() / WINDOW
+    }
+    /// Pictures that it sees.
+    pub fn seen(&self) -> usize {
+        self.pictures.len() / PIXELS
+    }
+    /// Whether a model of these sizes can take it: known tokens, and a vector for each place that asks for one.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
+        let count = |place: u32| self.ids.iter().filter(|&&id| id == place).count();
+        let (heard, seen) = (count(HEARD), count(SEEN));
+        if heard + seen > 0 && config.senses.is_none() {
+            return Err(Error::Senses("this model can neither hear nor see".into()));
+        }
+        if heard * WINDOW != self.sounds.len() || seen * PIXELS != self.pictures.len() * PICTURE {
+            return Err(Error::Senses(format!(
+                "{heard} places for {} windows of sound, {seen} places for {} pictures of {PICTURE} vectors",
+                self.heard(),
+                self.seen()
+            )));
+        }
+        let wanted = |(&id, &w): (&u32, &f32)| w > 0.0 && (id == HEARD || id == SEEN);
+        if self.ids.iter().zip(&self.weights).any(wanted) {
+            return Err(Error::Senses("a place for a sound or a picture cannot be predicted".into()));
+        }
+        let vocab = config.vocab;
+        match self.ids.iter().find(|&&id| id as usize >= vocab && id != HEARD && id != SEEN) {
+            Some(&id) => Err(Error::Token { id, vocab }),
+            None => Ok(()),
+        }
     }
     /// Cuts it to so many predictions.
     pub fn truncate(&mut self, rows: usize) {

@@ -73,6 +73,9 @@ pub enum Error {
     /// An action or a catalogue of actions that cannot be.
     #[error("actions: {0}")]
     Action(String),
+    /// Something to hear or see that a model cannot take.
+    #[error("senses: {0}")]
+    Senses(String),
     /// There is nothing to continue from.
     #[error("the prompt is empty")]
     EmptyPrompt,

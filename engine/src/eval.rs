@@ -83,7 +83,7 @@ impl Scorer {
         device: &Device,
         steps: usize,
     ) -> Result<Self, Error> {
-        let shape = Shape { batch: 1, steps, logits: Logits::All, forced: false, reuse: true };
+        let shape = Shape::new(1, steps, Logits::All).reused();
         let mut graph = graph::build(config, weights, state, device, &shape, None)?;
         let targets = Buffer::new("targets", Kind::Index, Role::Scratch, steps);
         let even = Buffer::new("row weights", Kind::Real, Role::Weight, steps);

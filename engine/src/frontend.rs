@@ -10,7 +10,7 @@ mod sound;
 mod wav;
 
 pub use mel::{BANDS, HOP, LogMel, SILENCE, WINDOW};
-pub use picture::{MOST_BYTES, MOST_PIXELS, Picture, PictureError, SIDE, see};
+pub use picture::{GRID, MOST_BYTES, MOST_PIXELS, Picture, PictureError, SIDE, see};
 pub use resample::{RATE, RATES, Resampler};
 pub use sound::{Ear, SPAN, STEP, Sound, Windows};
 pub use wav::{MOST_CHANNELS, MOST_SECONDS, SoundError, hear, hear_from};

@@ -3,6 +3,10 @@
 //! One builder serves decode (one token), prefill (a chunk) and training (a batch of sequences): the same
 //! operations with other row counts. See ARCHITECTURE.md for the equations.
 
+mod senses;
+
+pub use senses::{PICTURE, SenseBuffers};
+
 use crate::config::{Config, Mixer};
 use crate::error::Error;
 use crate::weights::Weights;
@@ -43,6 +47,20 @@ pub struct Shape {
     pub forced: bool,
     /// Layers share their activation buffers: smaller and warmer, but nothing is left for a gradient.
     pub reuse: bool,
+    /// Windows of sound that are heard.
+    pub sounds: usize,
+    /// Pictures that are seen.
+    pub pictures: usize,
+}
+impl Shape {
+    /// Tokens alone, a buffer for each activation, the router's own choice.
+    pub fn new(batch: usize, steps: usize, logits: Logits) -> Self {
+        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0 }
+    }
+    /// The same, with layers sharing their activation buffers.
+    pub fn reused(self) -> Self {
+        Self { reuse: true, ..self }
+    }
 }
 
 /// The route of one layer in a graph.
@@ -72,6 +90,10 @@ pub struct Graph {
     pub logits: Buffer,
     /// Numbers of the rows that get logits, if the caller picks them.
     pub picked: Option<Buffer>,
+    /// What is heard, if anything.
+    pub sounds: Option<SenseBuffers>,
+    /// What is seen, if anything.
+    pub pictures: Option<SenseBuffers>,
     /// The route of each layer.
     pub routes: Vec<RouteBuffers>,
 }
@@ -167,6 +189,8 @@ pub fn build_in(
         routes: Vec::new(),
     };
     let mut x = b.embed(&ids)?;
+    let sounds = (shape.sounds > 0).then(|| b.hear(shape.sounds, &x)).transpose()?;
+    let pictures = (shape.pictures > 0).then(|| b.see(shape.pictures, &x)).transpose()?;
     for layer in 0..config.layers {
         b.layer = layer;
         x = match config.mixer {
@@ -180,7 +204,7 @@ pub fn build_in(
         Logits::Last | Logits::All => None,
     };
     let logits = b.head(&x, picked.as_ref())?;
-    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, picked, routes: b.routes })
+    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, picked, sounds, pictures, routes: b.routes })
 }
 
 struct Builder<'a> {

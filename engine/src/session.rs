@@ -13,11 +13,13 @@ pub use generate::Stop;
 pub use inspect::{Route, Trace};
 
 use crate::config::Config;
+use crate::data::{Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
-use crate::graph::{self, Graph, Logits, RouteBuffers, Shape, StateBuffers};
+use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers};
 use crate::model::Model;
 use crate::state::{HISTORY, State, fingerprint};
 use lichen_host::{Buffer, Device, Role};
+use lichen_shaders::NONE;
 use lichen_shaders::kernel::Kind;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +38,7 @@ pub struct Session {
     /// One token.
     one: Graph,
     /// Chunks of the prompt, the last used at the end.
-    chunks: Vec<(usize, Graph)>,
+    chunks: Vec<(Form, Graph)>,
     draw: generate::Draw,
     position: u32,
     history: VecDeque<u32>,
@@ -46,6 +48,19 @@ pub struct Session {
     stale: Mutex<Option<Stale>>,
     /// Whether a token was cut short between two layers: part of the state has seen it.
     torn: bool,
+}
+
+/// What a chunk's recording is for: rows, windows of sound, pictures.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Form {
+    rows: usize,
+    sounds: usize,
+    pictures: usize,
+}
+impl Form {
+    fn tokens(rows: usize) -> Self {
+        Self { rows, sounds: 0, pictures: 0 }
+    }
 }
 
 /// The device went further than the stream: what it takes to go back.
@@ -63,7 +78,7 @@ impl Session {
         let state = StateBuffers::declare(config, 1);
         state.reset(model.device())?;
         let token = Buffer::new("token", Kind::Index, Role::Scratch, 1);
-        let shape = Shape { batch: 1, steps: 1, logits: Logits::Last, forced: false, reuse: true };
+        let shape = Shape::new(1, 1, Logits::Last).reused();
         let one = graph::build(config, model.weights(), &state, model.device(), &shape, Some(token))?;
         let draw = generate::Draw::new(config, &state, &one, model.device().is_cpu())?;
         let last = one.routes.clone();
@@ -91,7 +106,7 @@ impl Session {
         if self.device().is_cpu() {
             return Ok(());
         }
-        let most = self.chunk();
+        let most = Form::tokens(self.chunk());
         let chunk = self.build_chunk(most)?;
         let graphs = [&self.one, &chunk].into_iter().flat_map(|graph| graph.heads.iter().chain([&graph.recording]));
         for recording in graphs.chain(self.draw.recordings()) {
@@ -122,8 +137,33 @@ impl Session {
         for chunk in tokens.chunks(self.chunk()) {
             match chunk {
                 [token] => self.feed(*token).await?,
-                _ => self.feed_chunk(chunk).await?,
+                _ => self.feed_chunk(chunk, &[], &[], 0).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// Feeds what may hold sounds and pictures among its tokens; its weights mean nothing here.
+    pub async fn perceive(&mut self, input: &Example) -> Result<(), Error> {
+        input.check(self.config())?;
+        self.begin(&[])?;
+        let (mut heard, mut seen) = (0, 0);
+        for ids in input.ids.chunks(self.chunk()) {
+            let count = |place: u32| ids.iter().filter(|&&id| id == place).count();
+            let (h, s) = (count(HEARD), count(SEEN));
+            if h + s == 0 {
+                match ids {
+                    [token] => self.feed(*token).await?,
+                    _ => self.feed_chunk(ids, &[], &[], 0).await?,
+                }
+                continue;
+            }
+            // A picture that a chunk cuts in two is looked at in both.
+            let (first, end) = (seen / PICTURE, (seen + s).div_ceil(PICTURE));
+            let pictures = if s > 0 { &input.pictures[first * PIXELS..end * PIXELS] } else { &[] };
+            let sounds = &input.sounds[heard * WINDOW..(heard + h) * WINDOW];
+            self.feed_chunk(ids, sounds, pictures, seen % PICTURE).await?;
+            (heard, seen) = (heard + h, seen + s);
         }
         Ok(())
     }
@@ -258,32 +298,50 @@ impl Session {
         self.last_row = 0;
     }
 
-    async fn feed_chunk(&mut self, tokens: &[u32]) -> Result<(), Error> {
+    /// Feeds rows of tokens, windows and pictures, whose vectors are taken from number `patch` on.
+    async fn feed_chunk(
+        &mut self,
+        tokens: &[u32],
+        sounds: &[f32],
+        pictures: &[f32],
+        patch: usize,
+    ) -> Result<(), Error> {
         let n = tokens.len();
-        let graph = match self.chunks.iter().position(|(len, _)| *len == n) {
+        let form = Form { rows: n, sounds: sounds.len() / WINDOW, pictures: pictures.len() / PIXELS };
+        let graph = match self.chunks.iter().position(|(f, _)| *f == form) {
             Some(at) => self.chunks.remove(at).1,
-            None => self.build_chunk(n)?,
+            None => self.build_chunk(form)?,
         };
         self.device().write(&graph.ids.view(), tokens)?;
+        let senses = [(&graph.sounds, sounds, HEARD, 0), (&graph.pictures, pictures, SEEN, patch)];
+        for (buffers, input, place, first) in senses {
+            let Some(buffers) = buffers else { continue };
+            let mut next = first as u32..;
+            let rows: Vec<u32> =
+                tokens.iter().map(|&id| if id == place { next.next().unwrap_or(NONE) } else { NONE }).collect();
+            self.device().write(&buffers.input.view(), input)?;
+            self.device().write(&buffers.rows.view(), &rows)?;
+        }
         self.torn = !graph.heads.is_empty();
         self.run(&graph).await?;
         self.torn = false;
         tokens.iter().for_each(|&token| self.accept(token));
         (self.last, self.last_row) = (graph.routes.clone(), n - 1);
         // The longest unused goes; whole chunks stay.
-        let most = self.chunk();
+        let most = Form::tokens(self.chunk());
         if self.chunks.len() >= KEPT
-            && let Some(at) = self.chunks.iter().position(|(len, _)| *len != most)
+            && let Some(at) = self.chunks.iter().position(|(form, _)| *form != most)
         {
             self.chunks.remove(at);
         }
-        self.chunks.push((n, graph));
+        self.chunks.push((form, graph));
         Ok(())
     }
 
     /// A chunk's recording ends by copying its logits to where one token leaves them.
-    fn build_chunk(&self, steps: usize) -> Result<Graph, Error> {
-        let shape = Shape { batch: 1, steps, logits: Logits::Last, forced: false, reuse: true };
+    fn build_chunk(&self, form: Form) -> Result<Graph, Error> {
+        let Form { rows, sounds, pictures } = form;
+        let shape = Shape { sounds, pictures, ..Shape::new(1, rows, Logits::Last).reused() };
         let mut graph = graph::build(self.config(), self.model.weights(), &self.state, self.device(), &shape, None)?;
         self.draw.copy.push(&mut graph.recording, &graph.logits, &self.one.logits)?;
         Ok(graph)

@@ -2,6 +2,7 @@
 //! saved, loaded, cloned, compared and put back.
 
 use crate::config::Config;
+use crate::data::{HEARD, SEEN};
 use crate::error::Error;
 use crate::graph::StateBuffers;
 use sha2::{Digest, Sha256};
@@ -96,7 +97,7 @@ impl State {
         let fits = self.fingerprint == fingerprint(config)
             && self.tensors.iter().map(Vec::len).eq(lengths)
             && self.logits.len() == if self.position == 0 { 0 } else { config.vocab }
-            && self.history.iter().all(|&t| (t as usize) < config.vocab);
+            && self.history.iter().all(|&t| (t as usize) < config.vocab || t == HEARD || t == SEEN);
         if fits { Ok(()) } else { Err(Error::State("saved with a model of other sizes".into())) }
     }
 }

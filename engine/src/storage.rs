@@ -50,7 +50,7 @@ impl Precision {
         let blocks = config.mixer == Mixer::Mcsd && is_mixer(spec);
         let rows = spec.name.ends_with("route.rows");
         let wanted = match self {
-            _ if !spec.decays || blocks => None,
+            _ if !spec.decays || blocks || is_stem(spec) => None,
             // One row a section, all of them read for every token: the only bytes that grow with the model.
             _ if rows => Some(Format::Q8),
             Precision::F32 => None,
@@ -73,6 +73,11 @@ impl Precision {
     fn halves(self, spec: &TensorSpec) -> bool {
         self != Precision::F32 && spec.decays && !spec.name.ends_with("route.rows")
     }
+}
+
+/// The stems run once for what is heard or seen, not for every token: they are small and stay as they are.
+fn is_stem(spec: &TensorSpec) -> bool {
+    spec.name.starts_with("hear.") || spec.name.starts_with("see.")
 }
 
 fn is_mixer(spec: &TensorSpec) -> bool {

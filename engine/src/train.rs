@@ -7,15 +7,15 @@
 use crate::action::Catalogue;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
-use crate::data::{Dataset, Example};
+use crate::data::{Dataset, Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
 use crate::eval::{Loss, token_losses};
-use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
+use crate::graph::{self, Graph, Logits, PICTURE, Pool, Shape, StateBuffers};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use lichen_host::{AdamW, Buffer, Cpu, Device, Gradients, Moments, Role};
 use lichen_shaders::cases::Random;
-use lichen_shaders::cross_entropy;
+use lichen_shaders::{NONE, cross_entropy};
 use lichen_shaders::kernel::Kind;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -130,8 +130,7 @@ pub struct Trainer {
     pub(crate) device: Arc<Device>,
     pub(crate) weights: Weights,
     pool: Pool,
-    /// Recordings by the length of their sequences and the predictions that they ask for.
-    runs: HashMap<(usize, usize), Arc<Run>>,
+    runs: HashMap<Form, Arc<Run>>,
     gradients: Gradients,
     pub(crate) moments: Vec<(Buffer, Moments, bool)>,
     pub(crate) step: u64,
@@ -168,22 +167,19 @@ impl Trainer {
             moments,
             step: 0,
         };
-        // The largest comes first: all others find room in its activations.
-        let (context, rows) = (trainer.options.context, trainer.options.micro * trainer.options.context);
-        trainer.run(context, rows)?;
+        // The longest comes first: all others find room in its activations.
+        let (steps, asked) = (trainer.options.context, trainer.options.micro * trainer.options.context);
+        trainer.run(Form { steps, asked, sounds: 0, pictures: 0 })?;
         Ok(trainer)
     }
 
-    /// The recording for sequences of up to `steps` tokens with up to `asked` predictions.
-    fn run(&mut self, steps: usize, asked: usize) -> Result<Arc<Run>, Error> {
-        let rows = self.options.micro * self.options.context / steps * steps;
-        // In eighths, so that there are few.
-        let asked = asked.max(1).next_multiple_of(rows.div_ceil(8)).min(rows);
-        if let Some(run) = self.runs.get(&(steps, asked)) {
+    /// The recording for a group.
+    fn run(&mut self, form: Form) -> Result<Arc<Run>, Error> {
+        if let Some(run) = self.runs.get(&form) {
             return Ok(run.clone());
         }
-        let run = Arc::new(Run::new(self, steps, asked)?);
-        self.runs.insert((steps, asked), run.clone());
+        let run = Arc::new(Run::new(self, form)?);
+        self.runs.insert(form, run.clone());
         Ok(run)
     }
 
@@ -250,7 +246,7 @@ impl Trainer {
         let mut loss = 0.0;
         self.gradients.clear();
         for group in self.groups(&examples)? {
-            let run = self.run(group.steps, group.asked())?;
+            let run = self.run(group.form(&self.options))?;
             group.fill(&self.device, &run)?;
             let cpu = cpu(&self.device)?;
             let tape = cpu.run_taped(&run.graph.recording)?;
@@ -300,13 +296,10 @@ impl Trainer {
             if rows == 0 || rows > o.context || first.weights.len() != first.ids.len() {
                 return Err(Error::Train(format!("a sequence asks for {rows} predictions, of 1 to {}", o.context)));
             }
-            let vocab = self.config.vocab;
             let steps = lengthen(rows, o.context);
             let count = (o.micro * o.context / steps).min(rest.len());
             let (examples, left) = rest.split_at(count);
-            if let Some(&id) = examples.iter().flat_map(|e| &e.ids).find(|&&id| id as usize >= vocab) {
-                return Err(Error::Token { id, vocab });
-            }
+            examples.iter().try_for_each(|e| e.check(&self.config))?;
             groups.push(Group { steps, examples: examples.to_vec() });
             rest = left;
         }
@@ -320,12 +313,12 @@ impl Trainer {
         let place: HashMap<*const Example, usize> =
             examples.iter().enumerate().map(|(i, e)| (std::ptr::from_ref(e), i)).collect();
         for group in self.groups(examples)? {
-            let run = self.run(group.steps, group.asked())?;
+            let run = self.run(group.form(&self.options))?;
             group.fill(&self.device, &run)?;
             let cpu = cpu(&self.device)?;
             cpu.run_taped(&run.graph.recording)?;
             let classes = self.config.vocab;
-            let logits: Vec<f32> = cpu.values(&run.graph.logits.slice(0, run.asked * classes))?;
+            let logits: Vec<f32> = cpu.values(&run.graph.logits.slice(0, run.form.asked * classes))?;
             let mut rows = logits.chunks(classes);
             for example in &group.examples {
                 let Some(score) = place.get(&std::ptr::from_ref(*example)).map(|&at| &mut scores[at]) else { continue };
@@ -401,22 +394,36 @@ fn lengthen(rows: usize, most: usize) -> usize {
     rows.next_multiple_of(step).min(most)
 }
 
-/// A recording of one length with its ends.
+/// What a recording in training is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Form {
+    /// Tokens of a sequence.
+    steps: usize,
+    /// Predictions.
+    asked: usize,
+    /// Windows of sound.
+    sounds: usize,
+    /// Pictures.
+    pictures: usize,
+}
+
+/// A recording of one form with its ends.
 struct Run {
     graph: Graph,
     state: StateBuffers,
     targets: Buffer,
     row_weights: Buffer,
     losses: Buffer,
-    asked: usize,
+    form: Form,
 }
 
 impl Run {
-    fn new(trainer: &mut Trainer, steps: usize, asked: usize) -> Result<Self, Error> {
+    fn new(trainer: &mut Trainer, form: Form) -> Result<Self, Error> {
+        let Form { steps, asked, sounds, pictures } = form;
         let (config, o) = (&trainer.config, &trainer.options);
         let batch = o.micro * o.context / steps;
         let state = StateBuffers::declare(config, batch);
-        let shape = Shape { batch, steps, logits: Logits::Picked(asked), forced: false, reuse: false };
+        let shape = Shape { sounds, pictures, ..Shape::new(batch, steps, Logits::Picked(asked)) };
         let mut graph =
             graph::build_in(&mut trainer.pool, config, &trainer.weights, &state, &trainer.device, &shape, None)?;
         let targets = Buffer::new("targets", Kind::Index, Role::Scratch, asked);
@@ -425,7 +432,7 @@ impl Run {
         let call = cross_entropy::call(cross_entropy::Params { rows: asked as u32, classes: config.vocab as u32 });
         let logits = graph.logits.slice(0, asked * config.vocab);
         graph.recording.push(call, &[logits, targets.view(), row_weights.view(), losses.view()])?;
-        Ok(Self { graph, state, targets, row_weights, losses, asked })
+        Ok(Self { graph, state, targets, row_weights, losses, form })
     }
 }
 
@@ -436,9 +443,18 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Predictions that count.
-    fn asked(&self) -> usize {
-        self.examples.iter().flat_map(|e| e.weights.iter().skip(1)).filter(|&&w| w > 0.0).count()
+    /// The form that they need, in steps, so that there are few.
+    fn form(&self, o: &TrainOptions) -> Form {
+        let rows = o.micro * o.context / self.steps * self.steps;
+        let asked = self.examples.iter().flat_map(|e| e.weights.iter().skip(1)).filter(|&&w| w > 0.0).count();
+        let sum = |of: fn(&Example) -> usize| self.examples.iter().map(|e| of(e)).sum::<usize>();
+        let step = |n: usize, least: usize| if n == 0 { 0 } else { n.next_power_of_two().max(least) };
+        Form {
+            steps: self.steps,
+            asked: asked.max(1).next_multiple_of(rows.div_ceil(8)).min(rows),
+            sounds: step(sum(Example::heard), 64),
+            pictures: step(sum(Example::seen), 4),
+        }
     }
 
     /// Writes the sequences to where a recording reads them.
@@ -454,10 +470,34 @@ impl Group<'_> {
                 weights.push(example.weights[t + 1]);
             }
         }
+        let (mut sounds, mut pictures) = (Vec::new(), Vec::new());
+        let (mut heard, mut seen) = (vec![NONE; ids.len()], vec![NONE; ids.len()]);
+        for (i, example) in self.examples.iter().enumerate().filter(|(_, e)| e.heard() + e.seen() > 0) {
+            let (mut window, mut patch) = (sounds.len() / WINDOW, pictures.len() / PIXELS * PICTURE);
+            let at = i * self.steps;
+            for (t, &id) in example.ids.iter().take(example.rows()).enumerate() {
+                let (to, next) = match id {
+                    HEARD => (&mut heard, &mut window),
+                    SEEN => (&mut seen, &mut patch),
+                    _ => continue,
+                };
+                to[at + t] = *next as u32;
+                *next += 1;
+            }
+            sounds.extend_from_slice(&example.sounds);
+            pictures.extend_from_slice(&example.pictures);
+        }
+        for (buffers, rows, mut data) in [(&run.graph.sounds, heard, sounds), (&run.graph.pictures, seen, pictures)] {
+            if let Some(buffers) = buffers {
+                data.resize(buffers.input.len(), 0.0);
+                device.write(&buffers.input.view(), &data)?;
+                device.write(&buffers.rows.view(), &rows)?;
+            }
+        }
         // What is left over asks for nothing: its weight is zero.
-        picked.resize(run.asked, 0);
-        targets.resize(run.asked, 0);
-        weights.resize(run.asked, 0.0);
+        picked.resize(run.form.asked, 0);
+        targets.resize(run.form.asked, 0);
+        weights.resize(run.form.asked, 0.0);
         device.write(&run.graph.ids.view(), &ids)?;
         if let Some(rows) = &run.graph.picked {
             device.write(&rows.view(), &picked)?;

@@ -7,6 +7,8 @@ use std::io::Cursor;
 
 /// Pixels of a side of the square that the stem reads.
 pub const SIDE: usize = 32;
+/// Vectors along a side: the stem makes this number squared of a picture.
+pub const GRID: usize = 4;
 /// Most pixels of a picture.
 pub const MOST_PIXELS: u64 = 64_000_000;
 /// Most bytes that a decoded picture may take.

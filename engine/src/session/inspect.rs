@@ -111,7 +111,7 @@ impl Session {
         }
     }
     fn inspected(&self, steps: usize, forced: bool) -> Result<Graph, Error> {
-        let shape = Shape { batch: 1, steps, logits: Logits::All, forced, reuse: true };
+        let shape = Shape { forced, ..Shape::new(1, steps, Logits::All).reused() };
         graph::build(self.config(), self.model.weights(), &self.state, self.device(), &shape, None)
     }
     async fn run_inspected(&mut self, graph: &Graph, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {

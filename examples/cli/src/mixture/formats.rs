@@ -1,5 +1,6 @@
 //! The formats of the data sets that a recipe may name, as documents.
 
+use super::senses::{self, Files, Sense};
 use crate::failure::{Done, Failure};
 use crate::readers;
 use lichen::Action;
@@ -24,6 +25,60 @@ pub(crate) enum Kind {
     Pairs,
     /// `.jsonl` with `sections` and `qa`: a story's section, questions and answers.
     Stories,
+    /// An idx file of images, its labels beside it: digits that are seen.
+    Digits,
+    /// `.jsonl` with `file` and `name`, the files beside it or in a `.zip` of its name: things that are seen.
+    Pictures,
+    /// `.jsonl` with `file` and `word`, `label` or `reply` and `actions`, the files beside it or in a `.tar.xz`: what
+    /// is heard.
+    Clips,
+}
+
+/// The words of the digits.
+pub(crate) const DIGITS: [&str; 10] =
+    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+
+/// A piece of data, with what stands at its place of something heard or seen.
+pub(crate) struct Item {
+    pub(crate) document: Document,
+    pub(crate) sense: Option<Sense>,
+}
+
+/// A line of a list of pictures.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) file: String,
+    pub(crate) name: String,
+}
+
+/// A line of a list of sounds.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Clip {
+    pub(crate) file: String,
+    word: Option<String>,
+    label: Option<String>,
+    reply: Option<String>,
+    #[serde(default)]
+    actions: Vec<serde_json::Value>,
+    pub(crate) speaker: Option<String>,
+}
+impl Clip {
+    /// What the model answers.
+    pub(crate) fn answer(&self) -> Done<Turn> {
+        let words = [&self.reply, &self.word, &self.label].into_iter().flatten().next();
+        let words = words.ok_or_else(|| Failure::Failed(format!("{} has no word, label or reply", self.file)))?;
+        let actions = readers::actions(&self.actions).map_err(Failure::Failed)?;
+        Ok(Turn { actions, ..Turn::new(Speaker::Lichen, words) })
+    }
+}
+
+/// A turn of something heard and no words.
+pub(crate) fn heard() -> Turn {
+    Turn { heard: true, ..Turn::default() }
+}
+/// A turn of something seen and no words.
+pub(crate) fn seen() -> Turn {
+    Turn { seen: true, ..Turn::default() }
 }
 
 /// A line of an intents file.
@@ -87,15 +142,40 @@ pub(crate) fn language(path: &Path) -> Option<String> {
     pair.split_once('-').map(|(_, to)| to.to_string())
 }
 
-/// Reads files as documents.
-pub(crate) fn documents(kind: Kind, paths: &[PathBuf]) -> Done<Vec<Document>> {
+/// Reads files, leaving out the clips of some speakers.
+pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String]) -> Done<Vec<Item>> {
+    let silent = |document| Item { document, sense: None };
     if matches!(kind, Kind::Text | Kind::Turns) {
-        return readers::documents(paths);
+        return Ok(readers::documents(paths)?.into_iter().map(silent).collect());
     }
-    let mut all = Vec::new();
+    let (mut all, mut perceived) = (Vec::new(), Vec::new());
+    let mut pair = |asked: Turn, answer: Turn, sense: Sense| {
+        perceived.push(Item { document: Document::Turns(vec![asked, answer]), sense: Some(sense) });
+    };
     for path in paths {
         match kind {
             Kind::Text | Kind::Turns => {}
+            Kind::Digits => {
+                for (picture, label) in senses::digits(path)? {
+                    let word = DIGITS.get(usize::from(label)).copied().unwrap_or_default();
+                    pair(seen(), Turn::new(Speaker::Lichen, word), Sense::picture(&picture));
+                }
+            }
+            Kind::Pictures => {
+                let files = Files::beside(path)?;
+                for line in readers::lines::<Named>(path)? {
+                    let picture = files.picture(&line.file)?;
+                    pair(seen(), Turn::new(Speaker::Lichen, line.name), Sense::picture(&picture));
+                }
+            }
+            Kind::Clips => {
+                let files = Files::beside(path)?;
+                let left_out = |clip: &Clip| clip.speaker.as_ref().is_some_and(|s| without.contains(s));
+                for clip in readers::lines::<Clip>(path)?.into_iter().filter(|clip| !left_out(clip)) {
+                    let sound = files.sound(&clip.file)?;
+                    pair(heard(), clip.answer()?, Sense::sound(&sound));
+                }
+            }
             Kind::Intents => {
                 let set = set_name(path);
                 let lines = readers::lines::<Labelled>(path)?;
@@ -112,7 +192,7 @@ pub(crate) fn documents(kind: Kind, paths: &[PathBuf]) -> Done<Vec<Document>> {
             Kind::Stories => readers::lines::<Story>(path)?.iter().for_each(|story| all.extend(questions(story))),
         }
     }
-    Ok(all)
+    Ok(all.into_iter().map(silent).chain(perceived).collect())
 }
 
 /// The lines of a file of pairs.

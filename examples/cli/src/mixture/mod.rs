@@ -1,9 +1,11 @@
 //! Several data sets as one stream of sequences: what a recipe's `sources` say.
 
-mod formats;
+pub(crate) mod formats;
+pub(crate) mod senses;
 
 use crate::failure::{Done, Failure};
-pub(crate) use formats::{Kind, documents};
+use formats::{Item, Kind, items};
+use senses::Sense;
 use lichen::data::{Document, Emphasis, Encoder, Example};
 use lichen::{Catalogue, Random, Tokenizer};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,9 @@ pub(crate) struct SourceSpec {
     /// Weight of the tokens of a person's turn.
     #[serde(default = "tenth")]
     said: f32,
+    /// Speakers whose clips are left out of training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    without: Vec<String>,
 }
 fn one() -> f32 {
     1.0
@@ -52,8 +57,8 @@ impl SourceSpec {
 /// A source that was read, not yet encoded.
 pub(crate) struct Raw {
     spec: SourceSpec,
-    documents: Vec<Document>,
-    validation: Vec<Document>,
+    items: Vec<Item>,
+    validation: Vec<Item>,
 }
 
 /// A source that sequences are drawn from.
@@ -64,7 +69,7 @@ struct Source {
     emphasis: Emphasis,
     items: Items,
     /// Held-out sequences that only ask for the answers.
-    held_out: Vec<Example>,
+    held_out: Vec<(Example, Option<Sense>)>,
 }
 
 enum Items {
@@ -73,7 +78,7 @@ enum Items {
         tag: u32,
         tokens: Vec<u32>,
     },
-    Sequences(Vec<Example>),
+    Sequences(Vec<(Example, Option<Sense>)>),
 }
 
 /// How often the tokens of a person's turn are learned; then they weigh as much more. The head, a third of a token's
@@ -99,17 +104,17 @@ fn find(roots: &[PathBuf], path: &Path) -> Done<PathBuf> {
 /// Reads all sources.
 pub(crate) fn read(specs: &[SourceSpec], roots: &[PathBuf]) -> Done<Vec<Raw>> {
     let read = |spec: &SourceSpec| {
-        let files = |paths: &[PathBuf]| -> Done<Vec<Document>> {
+        let files = |paths: &[PathBuf], without: &[String]| -> Done<Vec<Item>> {
             let found: Done<Vec<_>> = paths.iter().map(|path| find(roots, path)).collect();
             match found? {
                 found if found.is_empty() => Ok(Vec::new()),
-                found => documents(spec.kind, &found),
+                found => items(spec.kind, &found, without),
             }
         };
-        let (documents, validation) = (files(&spec.paths)?, files(&spec.validation)?);
-        match documents.is_empty() {
+        let (items, validation) = (files(&spec.paths, &spec.without)?, files(&spec.validation, &[])?);
+        match items.is_empty() {
             true => Err(Failure::Failed(format!("source {}: there is nothing in its files", spec.name))),
-            false => Ok(Raw { spec: spec.clone(), documents, validation }),
+            false => Ok(Raw { spec: spec.clone(), items, validation }),
         }
     };
     specs.iter().map(read).collect()
@@ -129,9 +134,9 @@ pub(crate) fn texts(raw: &[Raw]) -> Vec<String> {
     for raw in raw {
         let mut bytes = 0;
         // Spread over the whole source: its files may differ.
-        let step = 1 + raw.documents.len() / 50_000;
-        for document in raw.documents.iter().step_by(step) {
-            for text in parts(document) {
+        let step = 1 + raw.items.len() / 50_000;
+        for item in raw.items.iter().step_by(step) {
+            for text in parts(&item.document) {
                 if bytes >= SAMPLE {
                     break;
                 }
@@ -153,21 +158,26 @@ impl Mixture {
         let encoder = Encoder::new(tokenizer, actions);
         let mut sources = Vec::new();
         let mut hash = Sha256::new();
-        for Raw { spec, documents, validation } in raw {
+        for Raw { spec, items: all, validation } in raw {
             let at_fault = |e| Failure::Failed(format!("source {}: {e}", spec.name));
-            let encode = |documents: &[Document], emphasis| -> Done<Vec<Example>> {
-                let examples: Result<Vec<_>, _> = documents.iter().map(|d| encoder.encode(d, emphasis)).collect();
-                let mut examples = examples.map_err(at_fault)?;
-                examples.iter_mut().for_each(|example| example.truncate(context));
-                // What asks for nothing after its cut teaches nothing.
-                examples.retain(|e| e.weights.iter().skip(1).any(|&w| w > 0.0));
+            let encode = |items: Vec<Item>, emphasis| -> Done<Vec<(Example, Option<Sense>)>> {
+                let mut examples = Vec::with_capacity(items.len());
+                for Item { document, sense } in items {
+                    let mut example = encoder.encode(&document, emphasis).map_err(at_fault)?;
+                    example.truncate(context - sense.as_ref().map_or(0, |s| s.vectors().min(context / 2)));
+                    // What asks for nothing after its cut teaches nothing.
+                    if example.weights.iter().skip(1).any(|&w| w > 0.0) {
+                        examples.push((example, sense));
+                    }
+                }
                 Ok(examples)
             };
             let emphasis = Emphasis { answer: spec.answer, said: spec.said };
+            let count = all.len();
             let (items, rows) = match spec.kind {
                 Kind::Text => {
-                    let stream = |d: &Document| Ok(encoder.encode(d, emphasis).map_err(at_fault)?.ids);
-                    let tokens = documents.iter().map(stream).collect::<Done<Vec<_>>>()?.concat();
+                    let stream = |item: &Item| Ok(encoder.encode(&item.document, emphasis).map_err(at_fault)?.ids);
+                    let tokens = all.iter().map(stream).collect::<Done<Vec<_>>>()?.concat();
                     if tokens.len() <= context {
                         return Err(Failure::Failed(format!("source {}: it has less than a sequence", spec.name)));
                     }
@@ -175,15 +185,19 @@ impl Mixture {
                     (Items::Stream { tag: tokens[0], tokens }, context as f64)
                 }
                 _ => {
-                    let examples = encode(&documents, emphasis)?;
-                    examples.iter().for_each(|e| hash.update(bytemuck::cast_slice::<u32, u8>(&e.ids)));
-                    let rows: usize = examples.iter().map(Example::rows).sum();
+                    let examples = encode(all, emphasis)?;
+                    let mut rows = 0;
+                    for (example, sense) in &examples {
+                        hash.update(bytemuck::cast_slice::<u32, u8>(&example.ids));
+                        hash.update(sense.as_ref().map_or(&[][..], Sense::bytes));
+                        rows += example.rows() + sense.as_ref().map_or(0, Sense::vectors);
+                    }
                     let mean = rows as f64 / examples.len().max(1) as f64;
                     (Items::Sequences(examples), mean.max(1.0))
                 }
             };
-            let held_out = encode(&validation, Emphasis { answer: 1.0, said: 0.0 })?;
-            log::info!("{}: {rows:.1} tokens a sequence, {} documents", spec.name, documents.len());
+            let held_out = encode(validation, Emphasis { answer: 1.0, said: 0.0 })?;
+            log::info!("{}: {rows:.1} tokens a sequence, {count} documents", spec.name);
             sources.push(Source { name: spec.name, chance: spec.weight / rows, emphasis, items, held_out });
         }
         let all: f64 = sources.iter().map(|s| s.chance).sum();
@@ -200,7 +214,7 @@ impl Mixture {
     pub(crate) fn tokens(&self) -> usize {
         let of = |s: &Source| match &s.items {
             Items::Stream { tokens, .. } => tokens.len(),
-            Items::Sequences(all) => all.iter().map(|e| e.ids.len()).sum(),
+            Items::Sequences(all) => all.iter().map(|(e, _)| e.ids.len()).sum(),
         };
         self.sources.iter().map(of).sum()
     }
@@ -216,11 +230,15 @@ impl Mixture {
         let source = &self.sources[chosen.unwrap_or(last)];
         match &source.items {
             Items::Sequences(all) => {
-                let mut example = all[random.below(all.len())].clone();
+                let (mut example, sense) = all[random.below(all.len())].clone();
                 let Emphasis { answer, said } = source.emphasis;
                 if said < answer {
                     let factor = if random.uniform() < HEARD_OUT { (1.0 / HEARD_OUT) as f32 } else { 0.0 };
                     example.weights.iter_mut().filter(|w| **w == said).for_each(|w| *w *= factor);
+                }
+                if let Some(sense) = sense {
+                    sense.fill(&mut example, Some(random));
+                    example.truncate(self.context);
                 }
                 example
             }
@@ -236,7 +254,14 @@ impl Mixture {
     pub(crate) fn held_out(&self, n: usize) -> impl Iterator<Item = (&str, Vec<Example>)> {
         self.sources.iter().filter(|s| !s.held_out.is_empty()).map(move |s| {
             let step = (s.held_out.len() / n).max(1);
-            (s.name.as_str(), s.held_out.iter().step_by(step).take(n).cloned().collect())
+            let whole = |(example, sense): &(Example, Option<Sense>)| {
+                let mut example = example.clone();
+                if let Some(sense) = sense {
+                    sense.fill(&mut example, None);
+                }
+                example
+            };
+            (s.name.as_str(), s.held_out.iter().step_by(step).take(n).map(whole).collect())
         })
     }
 }
