@@ -107,7 +107,8 @@ fn facts<'a>(talk: &mut Talk<'a>, held: bool) -> Result<()> {
     }
     if talk.random.chance(65) {
         let of = if talk.random.chance(72) { Some(first) } else { None };
-        asked.extend(talk.unstated(of));
+        let other = talk.unstated(of).or_else(|| talk.unstated(None));
+        asked.extend(other);
     }
     talk.random.shuffle(&mut asked);
     for kind in asked {

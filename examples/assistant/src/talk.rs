@@ -61,6 +61,41 @@ pub struct Known<'a> {
     pub value: Value,
 }
 
+/// Gaps whose content is what the user says, to the last word.
+const FREE: [&str; 8] = ["task", "note", "message text", "phrase", "event", "trigger", "robot trigger", "c"];
+
+/// First words of statements that are orders: "note that" does not fit before them.
+const ORDERS: [&str; 28] = [
+    "store",
+    "save",
+    "set",
+    "write",
+    "keep",
+    "put",
+    "make",
+    "use",
+    "take",
+    "translate",
+    "send",
+    "tune",
+    "dim",
+    "look",
+    "show",
+    "plan",
+    "never",
+    "meet",
+    "learn",
+    "let",
+    "new",
+    "call",
+    "give",
+    "remember",
+    "tell",
+    "do",
+    "run",
+    "start",
+];
+
 /// Which openers fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sort {
@@ -135,12 +170,17 @@ impl<'a> Talk<'a> {
     pub fn text(&mut self, template: &Template, filled: &mut Filled, sort: Sort) -> Result<String> {
         let slots = self.slots();
         let text = template.fill(&mut self.random, &mut |random, gap| Ok(filled.value(gap, &slots, random)?.said))?;
-        self.dress(text, template.form, sort)
+        // What is sent, noted or translated ends where the request ends: "and thanks" would be part of it.
+        let open_end = template.last_gap().is_some_and(|gap| FREE.contains(&gap));
+        self.dress(text, template.form, sort, open_end)
     }
 
     /// Opener, ending, dropped words, capitals.
-    pub fn dress(&mut self, mut text: String, form: Form, sort: Sort) -> Result<String> {
+    fn dress(&mut self, mut text: String, form: Form, sort: Sort, open_end: bool) -> Result<String> {
         let mut question = form == Form::Question;
+        // "store blue as my favorite color" among the statements, "tell me my name" among the questions.
+        let order = form == Form::Imperative
+            && (sort == Sort::Question || text.split(' ').next().is_some_and(|w| ORDERS.contains(&w)));
         let percent = match sort {
             Sort::Bare => 0,
             Sort::Update => 100,
@@ -153,9 +193,10 @@ impl<'a> Talk<'a> {
         if self.random.chance(percent) {
             let list = match (sort, form) {
                 (Sort::Update, _) => "update",
+                (Sort::Statement, _) if order => "neutral",
                 (Sort::Statement, _) => "statement",
+                (Sort::Question | Sort::Request, Form::Imperative) => "imperative",
                 (Sort::Question, _) => "question",
-                (_, Form::Imperative) => "imperative",
                 _ => "neutral",
             };
             let opener = self.opener(list)?;
@@ -163,12 +204,15 @@ impl<'a> Talk<'a> {
             text = format!("{opener} {text}");
         }
         let (percent, list) = match sort {
+            Sort::Statement if order => (15, "fragment end"),
             Sort::Statement => (22, "statement end"),
-            Sort::Question => (10, "question end"),
-            Sort::Request if !question => (14, "request end"),
+            Sort::Question if form == Form::Question => (10, "question end"),
+            Sort::Question => (10, "fragment end"),
+            Sort::Request if form == Form::Imperative => (14, "request end"),
+            Sort::Request => (12, "fragment end"),
             _ => (0, ""),
         };
-        if self.random.chance(percent) && !text.contains("please") {
+        if !open_end && self.random.chance(percent) && !text.contains("please") {
             text = format!("{text} {}", self.opener(list)?);
         }
         if self.random.below(1000) < 15 {
