@@ -60,8 +60,13 @@ impl Data {
             let of = |split: Split| words.entries(list, split).iter().map(move |noun| (noun.clone(), split));
             Split::ALL.into_iter().flat_map(of).collect()
         };
-        let mut kinds = facts::read(include_str!("../data/facts.txt"), &nouns)?;
-        kinds.extend(facts::read(include_str!("../data/open.txt"), &nouns)?);
+        let text = concat!(
+            include_str!("../data/facts.txt"),
+            "
+",
+            include_str!("../data/open.txt")
+        );
+        let kinds = facts::read(text, &nouns)?;
         let mut requests = requests::read(include_str!("../data/requests.txt"))?;
         requests.extend(requests::read(include_str!("../data/requests-home.txt"))?);
         let refused = list("unknown", include_str!("../data/unknown.txt"))?;
