@@ -396,8 +396,18 @@ impl<'a> Talk<'a> {
         // Kinds made from nouns are many: they would drown the others.
         let open = match of {
             Some(of) => of.open,
-            None => self.random.chance(12),
+            None => self.random.chance(15),
         };
+        // The tent's color where its name was told: the same noun tells least.
+        if let Some((noun, _)) = of.filter(|of| of.open && self.random.chance(35)).and_then(|of| of.id.rsplit_once('.'))
+        {
+            let same = |k: &&Kind| k.open && k.id.rsplit_once('.').is_some_and(|(n, _)| n == noun);
+            let fits = |k: &&Kind| same(k) && self.known.iter().all(|s| s.kind.id != k.id);
+            let all: Vec<&Kind> = self.data.kinds.iter().filter(fits).collect();
+            if let Some(kind) = self.random.pick(&all) {
+                return Some(kind);
+            }
+        }
         for _ in 0..60 {
             let kind = self.random.pick(&self.data.kinds)?;
             if fits(&kind) && kind.open == open {
