@@ -65,7 +65,7 @@ pub struct Known<'a> {
 const FREE: [&str; 8] = ["task", "note", "message text", "phrase", "event", "trigger", "robot trigger", "c"];
 
 /// First words of statements that are orders: "note that" does not fit before them.
-const ORDERS: [&str; 28] = [
+const ORDERS: &[&str] = &[
     "store",
     "save",
     "set",
