@@ -11,7 +11,7 @@ use crate::requests::Pattern;
 use crate::slots::{Slots, capital};
 use crate::split::Split;
 use crate::style::{Style, drop_words, typo};
-use crate::template::{Form, Template};
+use crate::template::{Form, OPEN, Template};
 use crate::words::Value;
 use serde::Serialize;
 
@@ -82,6 +82,7 @@ const ORDERS: &[&str] = &[
     "look",
     "show",
     "plan",
+    "type",
     "never",
     "meet",
     "learn",
@@ -94,6 +95,19 @@ const ORDERS: &[&str] = &[
     "do",
     "run",
     "start",
+    "turn",
+    "close",
+    "open",
+    "lock",
+    "play",
+    "stop",
+    "pause",
+    "read",
+    "mute",
+    "order",
+    "dance",
+    "go",
+    "please",
 ];
 
 /// Which openers fit.
@@ -180,7 +194,8 @@ impl<'a> Talk<'a> {
         let mut question = form == Form::Question;
         // "store blue as my favorite color" among the statements, "tell me my name" among the questions.
         let order = form == Form::Imperative
-            && (sort == Sort::Question || text.split(' ').next().is_some_and(|w| ORDERS.contains(&w)));
+            && (sort == Sort::Question
+                || text.trim_start_matches(OPEN).split(' ').next().is_some_and(|w| ORDERS.contains(&w)));
         let percent = match sort {
             Sort::Bare => 0,
             Sort::Update => 100,
@@ -421,8 +436,9 @@ impl<'a> Talk<'a> {
 
 /// Whether an opener makes a question of what follows it.
 fn polite_question(opener: &str) -> bool {
-    let word = |w: &&str| matches!(*w, "could" | "can" | "would" | "will" | "may");
-    opener.split(|c: char| !c.is_alphabetic()).collect::<Vec<_>>().iter().any(word)
+    let word = |w: &str| matches!(w, "could" | "can" | "would" | "will" | "may");
+    // "i would like you to" asks nothing.
+    !opener.contains(" would") && opener.split(|c: char| !c.is_alphabetic()).any(word) || opener.contains("would you")
 }
 
 /// The refusal.
