@@ -58,6 +58,13 @@ fn no_wording_is_in_two_splits() -> Result<()> {
         share(kind.applied.iter().map(|a| &a.wordings).collect(), &kind.id);
     }
     share(vec![&data.refused], "unknown");
+    // What training asks for plainly is not held out as a request that uses a fact, nor the other way round.
+    let uses = data.kinds.iter().flat_map(|k| &k.applied).flat_map(|a| &a.wordings);
+    let all: Vec<&Template> =
+        data.requests.iter().flat_map(|r| &r.patterns).flat_map(|p| &p.wordings).chain(uses).collect();
+    let of = |train: bool| all.iter().filter(move |w| (w.split == Split::Train) == train).flat_map(|w| w.expansions());
+    let learnt: BTreeSet<String> = of(true).collect();
+    assert_eq!(of(false).find(|text| learnt.contains(text)), None);
     Ok(())
 }
 
