@@ -9,7 +9,7 @@ use crate::requests::{self, Requests};
 use crate::split::{Split, hold_out};
 use crate::template::Template;
 use crate::words::{WORDS, Words};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A part of an own command: its wording, and what it does.
 #[derive(Debug, Clone)]
@@ -60,8 +60,13 @@ impl Data {
             let of = |split: Split| words.entries(list, split).iter().map(move |noun| (noun.clone(), split));
             Split::ALL.into_iter().flat_map(of).collect()
         };
-        let mut kinds = facts::read(include_str!("../data/facts.txt"), &nouns)?;
-        kinds.extend(facts::read(include_str!("../data/open.txt"), &nouns)?);
+        let text = concat!(
+            include_str!("../data/facts.txt"),
+            "
+",
+            include_str!("../data/open.txt")
+        );
+        let kinds = facts::read(text, &nouns)?;
         let mut requests = requests::read(include_str!("../data/requests.txt"))?;
         requests.extend(requests::read(include_str!("../data/requests-home.txt"))?);
         let refused = list("unknown", include_str!("../data/unknown.txt"))?;
@@ -73,7 +78,7 @@ impl Data {
             }
             None => Err(Error::new(format!("steps.txt: {line:?} has no =>"))),
         });
-        Ok(Data {
+        let mut data = Data {
             catalogue: catalogue()?,
             words: words.clone(),
             requests,
@@ -83,7 +88,31 @@ impl Data {
             openers: sections(include_str!("../data/openers.txt"))?,
             steps: steps.collect::<Result<_>>()?,
             own,
-        })
+        };
+        data.give_back();
+        Ok(data)
+    }
+
+    /// All wordings of requests, plain ones and those that use a fact.
+    fn wordings(&mut self) -> impl Iterator<Item = &mut Template> {
+        let plain = self.requests.iter_mut().flat_map(|r| &mut r.patterns).flat_map(|p| &mut p.wordings);
+        let uses = self.kinds.iter_mut().flat_map(|k| &mut k.applied).flat_map(|a| &mut a.wordings);
+        plain.chain(uses)
+    }
+
+    /// "take a photo" is both a plain request and one that uses a fact: what training has as either is held out as neither.
+    fn give_back(&mut self) {
+        loop {
+            let learnt: HashSet<String> =
+                self.wordings().filter(|w| w.split == Split::Train).flat_map(|w| w.expansions()).collect();
+            let held = self.wordings().filter(|w| w.split != Split::Train);
+            let known = held.filter(|w| w.expansions().iter().any(|text| learnt.contains(text)));
+            let known: HashSet<String> = known.map(|w| w.id.clone()).collect();
+            if known.is_empty() {
+                break;
+            }
+            self.wordings().filter(|w| known.contains(&w.id)).for_each(|w| w.split = Split::Train);
+        }
     }
 }
 

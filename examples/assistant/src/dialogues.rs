@@ -17,7 +17,6 @@ pub fn dialogue(data: &Data, split: Split, seed: u64, index: u64) -> Result<Dial
     if talk.random.chance(35) {
         talk.now = Some(Now::draw(&mut talk.random));
     }
-    let mut kind_held_out = false;
     match sort {
         0..34 => {
             for _ in 0..talk.random.range(1, 3).min(2) {
@@ -27,7 +26,6 @@ pub fn dialogue(data: &Data, split: Split, seed: u64, index: u64) -> Result<Dial
         34..42 => refusals(&mut talk)?,
         42..83 => {
             let held = split != Split::Train && talk.random.chance(10);
-            kind_held_out = held;
             facts(&mut talk, held)?;
         }
         83..88 => own::dialogue(&mut talk)?,
@@ -47,6 +45,9 @@ pub fn dialogue(data: &Data, split: Split, seed: u64, index: u64) -> Result<Dial
             }
         }
     }
+    // A question about such a kind may also come up in passing.
+    let held = |id: &String| data.kinds.iter().any(|k| k.only.is_some() && !k.open && &k.id == id);
+    let kind_held_out = split != Split::Train && talk.turns.iter().filter_map(|t| t.about.as_ref()).any(held);
     Ok(Dialogue { turns: talk.turns, kind_held_out })
 }
 
@@ -107,7 +108,8 @@ fn facts<'a>(talk: &mut Talk<'a>, held: bool) -> Result<()> {
     }
     if talk.random.chance(65) {
         let of = if talk.random.chance(72) { Some(first) } else { None };
-        asked.extend(talk.unstated(of));
+        let other = talk.unstated(of).or_else(|| talk.unstated(None));
+        asked.extend(other);
     }
     talk.random.shuffle(&mut asked);
     for kind in asked {

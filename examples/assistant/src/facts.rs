@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::forms::AnswerForm;
-use crate::split::{Split, hold_out};
+use crate::split::{Split, hold_out_after};
 use crate::template::Template;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Requests whose answer uses a fact.
 #[derive(Debug, Clone)]
@@ -76,11 +76,17 @@ struct Block {
 pub fn read(text: &str, nouns: &dyn Fn(&str) -> Vec<(String, Split)>) -> Result<Vec<Kind>> {
     let blocks = blocks(text)?;
     let mut templates: BTreeMap<(String, &str), Vec<Split>> = BTreeMap::new();
+    // "my wife is called Ana" is the wording of "my dog is called Rex": what is held out of one family is held out of all.
+    let mut before = HashMap::new();
+    let mut assign = |lines: &[String]| {
+        let lines: Vec<String> = lines.iter().map(|l| l.replace("{n}", "{k}")).collect();
+        hold_out_after(&mut before, &lines, 12)
+    };
     for block in &blocks {
-        templates.insert((block.name.clone(), "say"), hold_out(&block.say, 12));
-        templates.insert((block.name.clone(), "ask"), hold_out(&block.ask, 12));
+        templates.insert((block.name.clone(), "say"), assign(&block.say));
+        templates.insert((block.name.clone(), "ask"), assign(&block.ask));
         let uses: Vec<String> = block.applied.iter().flat_map(|(_, _, w)| w.clone()).collect();
-        templates.insert((block.name.clone(), "use"), hold_out(&uses, 12));
+        templates.insert((block.name.clone(), "use"), assign(&uses));
     }
     let families: BTreeMap<&str, &Block> = blocks.iter().map(|b| (b.name.as_str(), b)).collect();
     let mut kinds = Vec::new();

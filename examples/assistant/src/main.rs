@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use lichen_assistant::data::Data;
 use lichen_assistant::error::Result;
 use lichen_assistant::split::Split;
-use lichen_assistant::{dialogues, lessons, write};
+use lichen_assistant::{dialogues, lessons, spoken, write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Write dialogues, lessons and single requests
     Dialogues(DialoguesArgs),
+    /// Write spoken commands and words, read out by espeak-ng
+    Commands(CommandsArgs),
 }
 
 #[derive(Args, Debug)]
@@ -47,9 +49,35 @@ struct DialoguesArgs {
     seed: u64,
 }
 
+#[derive(Args, Debug)]
+struct CommandsArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Training commands
+    #[arg(long, default_value_t = 10_000)]
+    train: u64,
+    /// Validation commands
+    #[arg(long, default_value_t = 500)]
+    validation: u64,
+    /// Test commands
+    #[arg(long, default_value_t = 500)]
+    test: u64,
+    /// Single words to record, one a line (by default, the digits and common nouns)
+    #[arg(long, value_name = "FILE")]
+    words: Option<PathBuf>,
+    /// Recordings of single words for training; a tenth as many are made for validation and for test
+    #[arg(long, default_value_t = 4_000, value_name = "N")]
+    word_clips: u64,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Dialogues(args) => write_dialogues(&args),
+        Command::Commands(args) => write_commands(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +102,20 @@ fn write_dialogues(args: &DialoguesArgs) -> Result<()> {
                 lessons::request(&data, split, seed, i)
             })?;
         }
+    }
+    Ok(())
+}
+
+fn write_commands(args: &CommandsArgs) -> Result<()> {
+    let data = Data::read()?;
+    let commands = spoken::Commands::read(&data)?;
+    let words = spoken::words(args.words.as_deref())?;
+    let (out, seed) = (args.out.as_path(), args.seed);
+    for (split, count) in [(Split::Train, args.train), (Split::Validation, args.validation), (Split::Test, args.test)] {
+        let name = split.name();
+        spoken::write(out, &format!("{name}.jsonl"), count, |i| commands.command(split, seed, i))?;
+        let count = if split == Split::Train { args.word_clips } else { args.word_clips.div_ceil(10) };
+        spoken::write(out, &format!("words.{name}.jsonl"), count, |i| spoken::word(&words, split, seed, i))?;
     }
     Ok(())
 }

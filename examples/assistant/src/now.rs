@@ -53,7 +53,7 @@ impl Now {
 }
 
 fn days(year: usize, month: usize) -> usize {
-    let leap = year.is_multiple_of(4) && !(year.is_multiple_of(100) && !year.is_multiple_of(400));
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     match month {
         2 if leap => 29,
         2 => 28,

@@ -92,6 +92,10 @@ impl Slots<'_> {
                 let n = 5 * random.range(1, 20);
                 self.count(random, n, n)
             }
+            "low level" => {
+                let n = 5 * random.range(1, 14);
+                self.count(random, n, n)
+            }
             "degrees" => self.count(random, 15, 26),
             "angle" => {
                 let n =

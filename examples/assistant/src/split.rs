@@ -1,6 +1,7 @@
 //! Training, validation and test: what belongs to which, for ever the same.
 
 use crate::random::hash;
+use std::collections::HashMap;
 
 /// One of the three sets that data is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,17 +36,30 @@ impl Split {
 }
 
 /// Assigns the entries of a list: `percent` of 100 of them, at least one, to validation, as many to test, the rest to training. Lists of
-/// fewer than eight entries stay whole, and all of them belong to training.
+/// fewer than eight entries belong to training.
 pub fn hold_out(entries: &[String], percent: usize) -> Vec<Split> {
-    let mut splits = vec![Split::Train; entries.len()];
-    if entries.len() < 8 {
-        return splits;
+    hold_out_after(&mut HashMap::new(), entries, percent)
+}
+
+/// The same where earlier lists have assigned some of the entries already: those stay where they are, whatever the list.
+pub fn hold_out_after(before: &mut HashMap<String, Split>, entries: &[String], percent: usize) -> Vec<Split> {
+    let quota = if entries.len() < 8 { 0 } else { (entries.len() * percent).div_ceil(100) };
+    let mut held = [Split::Validation, Split::Test].map(|split| {
+        let taken = entries.iter().filter(|e| before.get(*e) == Some(&split)).count();
+        (split, quota.saturating_sub(taken))
+    });
+    let mut free: Vec<&String> = entries.iter().filter(|e| !before.contains_key(*e)).collect();
+    free.sort_by_key(|e| hash(e));
+    free.dedup();
+    for entry in free {
+        let split = match held.iter_mut().find(|(_, left)| *left > 0) {
+            Some((split, left)) => {
+                *left -= 1;
+                *split
+            }
+            None => Split::Train,
+        };
+        before.insert(entry.clone(), split);
     }
-    let mut order: Vec<usize> = (0..entries.len()).collect();
-    order.sort_by_key(|i| hash(&entries[*i]));
-    let held = (entries.len() * percent).div_ceil(100);
-    for (place, entry) in order.into_iter().take(2 * held).enumerate() {
-        splits[entry] = if place < held { Split::Validation } else { Split::Test };
-    }
-    splits
+    entries.iter().map(|e| before.get(e).copied().unwrap_or(Split::Train)).collect()
 }

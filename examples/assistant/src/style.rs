@@ -21,6 +21,7 @@ impl Style {
     }
     /// A text as it is sent: `question` where a question mark fits.
     pub fn finish(self, text: &str, question: bool, random: &mut Random) -> String {
+        let text = &articles(text);
         let mut out = String::new();
         let mut inside = false;
         let mut word = String::new();
@@ -108,4 +109,18 @@ pub fn typo(text: &str, random: &mut Random) -> String {
         chars.swap(*i, i + 1);
     }
     chars.into_iter().collect()
+}
+
+/// "a" before a vowel is "an", whatever fills the gap that follows.
+fn articles(text: &str) -> String {
+    let mut words: Vec<String> = text.split(' ').map(str::to_string).collect();
+    for i in 1..words.len() {
+        let next = words[i].trim_start_matches(OPEN);
+        let vowel = next.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']);
+        let consonant = ["u-", "uni", "use", "eu", "one"].iter().any(|c| next.to_lowercase().starts_with(c));
+        if words[i - 1] == "a" && vowel && !consonant {
+            words[i - 1] = "an".to_string();
+        }
+    }
+    words.join(" ")
 }

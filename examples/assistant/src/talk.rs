@@ -11,7 +11,7 @@ use crate::requests::Pattern;
 use crate::slots::{Slots, capital};
 use crate::split::Split;
 use crate::style::{Style, drop_words, typo};
-use crate::template::{Form, Template};
+use crate::template::{Form, OPEN, Template};
 use crate::words::Value;
 use serde::Serialize;
 
@@ -60,6 +60,55 @@ pub struct Known<'a> {
     /// Its value.
     pub value: Value,
 }
+
+/// Gaps whose content is what the user says, to the last word.
+const FREE: [&str; 8] = ["task", "note", "message text", "phrase", "event", "trigger", "robot trigger", "c"];
+
+/// First words of statements that are orders: "note that" does not fit before them.
+const ORDERS: &[&str] = &[
+    "store",
+    "save",
+    "set",
+    "write",
+    "keep",
+    "put",
+    "make",
+    "use",
+    "take",
+    "translate",
+    "send",
+    "tune",
+    "dim",
+    "look",
+    "show",
+    "plan",
+    "type",
+    "never",
+    "meet",
+    "learn",
+    "let",
+    "new",
+    "call",
+    "give",
+    "remember",
+    "tell",
+    "do",
+    "run",
+    "start",
+    "turn",
+    "close",
+    "open",
+    "lock",
+    "play",
+    "stop",
+    "pause",
+    "read",
+    "mute",
+    "order",
+    "dance",
+    "go",
+    "please",
+];
 
 /// Which openers fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +184,18 @@ impl<'a> Talk<'a> {
     pub fn text(&mut self, template: &Template, filled: &mut Filled, sort: Sort) -> Result<String> {
         let slots = self.slots();
         let text = template.fill(&mut self.random, &mut |random, gap| Ok(filled.value(gap, &slots, random)?.said))?;
-        self.dress(text, template.form, sort)
+        // What is sent, noted or translated ends where the request ends: "and thanks" would be part of it.
+        let open_end = template.last_gap().is_some_and(|gap| FREE.contains(&gap));
+        self.dress(text, template.form, sort, open_end)
     }
 
     /// Opener, ending, dropped words, capitals.
-    pub fn dress(&mut self, mut text: String, form: Form, sort: Sort) -> Result<String> {
+    fn dress(&mut self, mut text: String, form: Form, sort: Sort, open_end: bool) -> Result<String> {
         let mut question = form == Form::Question;
+        // "store blue as my favorite color" among the statements, "tell me my name" among the questions.
+        let order = form == Form::Imperative
+            && (sort == Sort::Question
+                || text.trim_start_matches(OPEN).split(' ').next().is_some_and(|w| ORDERS.contains(&w)));
         let percent = match sort {
             Sort::Bare => 0,
             Sort::Update => 100,
@@ -153,9 +208,10 @@ impl<'a> Talk<'a> {
         if self.random.chance(percent) {
             let list = match (sort, form) {
                 (Sort::Update, _) => "update",
+                (Sort::Statement, _) if order => "neutral",
                 (Sort::Statement, _) => "statement",
+                (Sort::Question | Sort::Request, Form::Imperative) => "imperative",
                 (Sort::Question, _) => "question",
-                (_, Form::Imperative) => "imperative",
                 _ => "neutral",
             };
             let opener = self.opener(list)?;
@@ -163,12 +219,15 @@ impl<'a> Talk<'a> {
             text = format!("{opener} {text}");
         }
         let (percent, list) = match sort {
+            Sort::Statement if order => (15, "fragment end"),
             Sort::Statement => (22, "statement end"),
-            Sort::Question => (10, "question end"),
-            Sort::Request if !question => (14, "request end"),
+            Sort::Question if form == Form::Question => (10, "question end"),
+            Sort::Question => (10, "fragment end"),
+            Sort::Request if form == Form::Imperative => (14, "request end"),
+            Sort::Request => (12, "fragment end"),
             _ => (0, ""),
         };
-        if self.random.chance(percent) && !text.contains("please") {
+        if !open_end && self.random.chance(percent) && !text.contains("please") {
             text = format!("{text} {}", self.opener(list)?);
         }
         if self.random.below(1000) < 15 {
@@ -239,16 +298,16 @@ impl<'a> Talk<'a> {
         let all: Vec<&Applied> = kind.applied_in(self.split);
         let Some(applied) = self.random.pick(&all).copied() else { return Ok(None) };
         let Some(template) = wording(&applied.wordings, self.split, &mut self.random) else { return Ok(None) };
-        let mut filled = Filled::new();
-        let form = match value {
-            Some(value) => {
-                filled = filled.with("v", value.clone());
-                &applied.with
+        let form = if value.is_some() { &applied.with } else { &applied.without };
+        loop {
+            let mut filled = value.iter().fold(Filled::new(), |f, v| f.with("v", (*v).clone()));
+            let text = self.text(template, &mut filled, Sort::Request)?;
+            // "send vincent my greetings" from Vincent himself would give the answer away.
+            let told = |v: &Value| text.to_lowercase().contains(&v.norm.to_lowercase());
+            if !value.is_some_and(told) || template.gaps().is_empty() {
+                return Ok(Some((text, self.answer(form, &filled)?)));
             }
-            None => &applied.without,
-        };
-        let text = self.text(template, &mut filled, Sort::Request)?;
-        Ok(Some((text, self.answer(form, &filled)?)))
+        }
     }
     /// The user asks for a fact, or for something that uses it; known or not.
     pub fn ask(&mut self, kind: &'a Kind, direct: bool) -> Result<()> {
@@ -352,8 +411,18 @@ impl<'a> Talk<'a> {
         // Kinds made from nouns are many: they would drown the others.
         let open = match of {
             Some(of) => of.open,
-            None => self.random.chance(12),
+            None => self.random.chance(15),
         };
+        // The tent's color where its name was told: the same noun tells least.
+        if let Some((noun, _)) = of.filter(|of| of.open && self.random.chance(35)).and_then(|of| of.id.rsplit_once('.'))
+        {
+            let same = |k: &&Kind| k.open && k.id.rsplit_once('.').is_some_and(|(n, _)| n == noun);
+            let fits = |k: &&Kind| same(k) && self.known.iter().all(|s| s.kind.id != k.id);
+            let all: Vec<&Kind> = self.data.kinds.iter().filter(fits).collect();
+            if let Some(kind) = self.random.pick(&all) {
+                return Some(kind);
+            }
+        }
         for _ in 0..60 {
             let kind = self.random.pick(&self.data.kinds)?;
             if fits(&kind) && kind.open == open {
@@ -367,8 +436,9 @@ impl<'a> Talk<'a> {
 
 /// Whether an opener makes a question of what follows it.
 fn polite_question(opener: &str) -> bool {
-    let word = |w: &&str| matches!(*w, "could" | "can" | "would" | "will" | "may");
-    opener.split(|c: char| !c.is_alphabetic()).collect::<Vec<_>>().iter().any(word)
+    let word = |w: &str| matches!(w, "could" | "can" | "would" | "will" | "may");
+    // "i would like you to" asks nothing.
+    !opener.contains(" would") && opener.split(|c: char| !c.is_alphabetic()).any(word) || opener.contains("would you")
 }
 
 /// The refusal.

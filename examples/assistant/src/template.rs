@@ -48,6 +48,8 @@ impl Template {
         let (form, text) = match (line.strip_prefix("? "), line.strip_prefix(". ")) {
             (Some(rest), _) => (Form::Question, rest),
             (_, Some(rest)) => (Form::Fragment, rest),
+            // "i need my shoe size" needs no sign to be told from an order.
+            _ if line.starts_with("i ") || line.starts_with("we ") => (Form::Fragment, line),
             _ => (Form::Imperative, line),
         };
         let mut rest = text.trim();
@@ -70,6 +72,13 @@ impl Template {
     /// All texts that the alternatives make, gaps unfilled.
     pub fn expansions(&self) -> Vec<String> {
         expand(&self.parts).iter().map(|t| t.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+    /// The gap that it ends with, if it does.
+    pub fn last_gap(&self) -> Option<&str> {
+        match self.parts.last() {
+            Some(Part::Gap(name)) => Some(name),
+            _ => None,
+        }
     }
     /// The names of the gaps.
     pub fn gaps(&self) -> Vec<&str> {
