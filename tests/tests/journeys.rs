@@ -265,8 +265,7 @@ fn a_lost_gpu_is_an_error_and_a_new_one_goes_on_from_the_state() {
 fn the_recording_of_one_token_is_as_printed() {
     let model = model(Arc::new(Device::Cpu(Cpu::plain())));
     let state = lichen::graph::StateBuffers::declare(model.config(), 1);
-    let shape =
-        lichen::graph::Shape::new(1, 1, lichen::graph::Logits::Last).reused();
+    let shape = lichen::graph::Shape::new(1, 1, lichen::graph::Logits::Last).reused();
     let graph = lichen::graph::build(model.config(), model.weights(), &state, model.device(), &shape, None);
     let got = graph.expect("the graph is built").recording.to_string();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/recording.txt");

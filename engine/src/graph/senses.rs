@@ -34,8 +34,14 @@ impl Builder<'_> {
             ..Default::default()
         };
         // In time every output sees only its own frames, so a window needs nothing around it.
-        let first =
-            conv2d::Params { in_h: SPAN as u32, in_w: BANDS as u32, in_c: 1, out_h: 3, out_w: BANDS as u32 / 2, ..plain };
+        let first = conv2d::Params {
+            in_h: SPAN as u32,
+            in_w: BANDS as u32,
+            in_c: 1,
+            out_h: 3,
+            out_w: BANDS as u32 / 2,
+            ..plain
+        };
         let second = conv2d::Params { in_h: 3, in_w: BANDS as u32 / 2, out_h: 1, out_w: BANDS as u32 / 4, ..plain };
         let vectors = self.stem("hear", &input.view(), first, second, [1, 1])?;
         let rows = self.place(n, &vectors, x)?;
@@ -79,9 +85,8 @@ impl Builder<'_> {
         grid: [usize; 2],
     ) -> Result<View, Error> {
         let d = self.c.width;
-        let channels = |part: &str| -> Result<usize, Error> {
-            Ok(self.weights.parts(&format!("{stem}.{part}"))?.spec.shape[0])
-        };
+        let channels =
+            |part: &str| -> Result<usize, Error> { Ok(self.weights.parts(&format!("{stem}.{part}"))?.spec.shape[0]) };
         let (one, two) = (channels("first")? as u32, channels("second")? as u32);
         let first = conv2d::Params { out_c: one, ..first };
         let second = conv2d::Params { in_c: one, out_c: two, ..second };

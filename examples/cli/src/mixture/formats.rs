@@ -35,8 +35,7 @@ pub(crate) enum Kind {
 }
 
 /// The words of the digits.
-pub(crate) const DIGITS: [&str; 10] =
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+pub(crate) const DIGITS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 /// A piece of data, with what stands at its place of something heard or seen.
 pub(crate) struct Item {

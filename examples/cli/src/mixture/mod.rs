@@ -5,9 +5,9 @@ pub(crate) mod senses;
 
 use crate::failure::{Done, Failure};
 use formats::{Item, Kind, items};
-use senses::Sense;
 use lichen::data::{Document, Emphasis, Encoder, Example};
 use lichen::{Catalogue, Random, Tokenizer};
+use senses::Sense;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use crate::readers;
 use half::f16;
 use lichen::Random;
 use lichen::data::{Example, HEARD, SEEN};
-use lichen::frontend::{BANDS, Picture, SILENCE, SIDE, Sound, hear, see};
+use lichen::frontend::{BANDS, Picture, SIDE, SILENCE, Sound, hear, see};
 use lichen::graph::PICTURE;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -71,9 +71,9 @@ impl Sense {
                 example.widen(SEEN, PICTURE);
                 match random {
                     Some(random) => vary_picture(at, random, &mut example.pictures),
-                    None => example.pictures.extend(
-                        (0..SIDE * SIDE * 3).map(|i| at(i / 3 % SIDE, i / 3 / SIDE, i % 3)),
-                    ),
+                    None => {
+                        example.pictures.extend((0..SIDE * SIDE * 3).map(|i| at(i / 3 % SIDE, i / 3 / SIDE, i % 3)))
+                    }
                 }
             }
         }
@@ -221,9 +221,8 @@ pub(crate) fn digits(images: &Path) -> Done<Vec<(Picture, u8)>> {
     let bad = |what: &str| Failure::Failed(format!("{}: {what}", images.display()));
     let labels = PathBuf::from(images.to_string_lossy().replace("images-idx3", "labels-idx1"));
     let (pixels, labels) = (readers::bytes(images)?, readers::bytes(&labels)?);
-    let size = |bytes: &[u8], at: usize| {
-        bytes.get(at..at + 4).map(|b| b.iter().fold(0usize, |n, &b| n << 8 | usize::from(b)))
-    };
+    let size =
+        |bytes: &[u8], at: usize| bytes.get(at..at + 4).map(|b| b.iter().fold(0usize, |n, &b| n << 8 | usize::from(b)));
     let sizes = (size(&pixels, 0), size(&pixels, 4), size(&pixels, 8), size(&pixels, 12));
     let (Some(0x803), Some(count), Some(rows), Some(columns)) = sizes else {
         return Err(bad("is no idx file of images"));
