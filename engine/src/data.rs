@@ -192,11 +192,11 @@ impl<'a> Encoder<'a> {
     }
 
     /// A person's turn up to where the answer starts.
-    pub fn prompt(&self, turn: &Turn) -> Result<Vec<u32>, Error> {
+    pub fn prompt(&self, turn: &Turn) -> Result<Example, Error> {
         let mut all = Example::default();
         self.turn(turn, Emphasis::default(), &mut all)?;
         all.put(&[self.mark("<lichen>")?], 0.0);
-        Ok(all.ids)
+        Ok(all)
     }
 
     fn turn(&self, turn: &Turn, emphasis: Emphasis, all: &mut Example) -> Result<(), Error> {
@@ -296,7 +296,7 @@ mod tests {
         let turns = vec![asked.clone(), answered];
         let mut example =
             encoder.encode(&Document::Turns(turns), Emphasis { answer: 2.0, said: 0.5 }).expect("encodes");
-        let prompt = encoder.prompt(&asked).expect("encodes");
+        let prompt = encoder.prompt(&asked).expect("encodes").ids;
         assert_eq!(example.ids[..prompt.len()], prompt);
         assert_eq!(prompt.last(), Some(&mark("<lichen>")));
         let answer: Vec<f32> = example.weights[prompt.len()..].to_vec();

@@ -207,6 +207,20 @@ pub(crate) struct TrainArgs {
 pub(crate) enum Suite {
     /// Loss on held-out text, in nats a byte
     Lm,
+    /// Labels and slots of requests (.jsonl with text, intent, slots)
+    Intents,
+    /// Actions of requests (.jsonl with text, action)
+    Actions,
+    /// Short translations (.tsv, the language in its name: en-es.test.tsv)
+    Translate,
+    /// Spoken words and commands (.jsonl with file and word, or reply and actions)
+    Speech,
+    /// Digits and things that are seen (idx images, or .jsonl with file and name)
+    Images,
+    /// Sounds (.jsonl with file and label)
+    Sounds,
+    /// What a model knows after it was told (.jsonl with teach and probes)
+    Lessons,
 }
 
 #[derive(Args, Debug)]
@@ -214,9 +228,24 @@ pub(crate) struct EvalArgs {
     /// What to measure
     #[arg(long, value_enum, value_name = "NAME")]
     pub(crate) suite: Suite,
-    /// Held-out data: files or folders
+    /// Held-out data: files, or folders with a test.jsonl or the like
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub(crate) data: Vec<PathBuf>,
+    /// Name of the label set, or the language of translations [default: the folder's, the file's]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) set: Option<String>,
+    /// Ask at most so many of each file, spread evenly
+    #[arg(long, value_name = "N")]
+    pub(crate) most: Option<usize>,
+    /// Translate only sentences of at most so many words
+    #[arg(long, value_name = "N")]
+    pub(crate) words: Option<usize>,
+    /// Only the clips of this speaker
+    #[arg(long, value_name = "NAME")]
+    pub(crate) speaker: Option<String>,
+    /// Say a lesson in the same session as its probes
+    #[arg(long)]
+    pub(crate) in_context: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -24,6 +24,7 @@ mod readers;
 mod recipe;
 mod run;
 mod selftest;
+mod sets;
 mod stops;
 mod train;
 

@@ -1,15 +1,17 @@
 //! The formats of the data sets that a recipe may name, as documents.
 
-use super::senses::{self, Files, Sense};
+pub(crate) mod senses;
+
 use crate::failure::{Done, Failure};
 use crate::readers;
 use lichen::Action;
 use lichen::data::{Document, Speaker, Turn};
+use senses::{Files, Sense};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The intent of what no label fits.
-const OUT_OF_SCOPE: &str = "oos";
+pub(crate) const OUT_OF_SCOPE: &str = "oos";
 
 /// How a source's files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

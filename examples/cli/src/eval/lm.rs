@@ -1,9 +1,10 @@
-//! `lichen eval`: how good a model is on held-out data.
+//! Loss on held-out text.
 
-use crate::args::{EvalArgs, Suite};
+use super::stats;
+use crate::args::EvalArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{note, print, print_json, short};
-use crate::{cache, devices, interrupt, load, readers};
+use crate::{cache, interrupt, load, readers};
 use lichen::Model;
 use lichen::data::Dataset;
 use lichen::eval::token_losses;
@@ -12,17 +13,6 @@ use std::io::{self, IsTerminal};
 
 /// Tokens of a passage. Long documents count as several: a book is not one observation.
 const PASSAGE: usize = 1024;
-/// Resamplings behind an interval.
-const RESAMPLES: usize = 2000;
-
-pub(crate) fn eval(args: &EvalArgs) -> Done {
-    if args.model.list_devices {
-        return devices::devices(false);
-    }
-    match args.suite {
-        Suite::Lm => lm(args),
-    }
-}
 
 /// One passage: surprise in nats, bytes that it stands for.
 #[derive(Clone, Copy)]
@@ -32,7 +22,7 @@ struct Passage {
 }
 
 /// Loss on held-out text. Each document is read once from an empty state.
-fn lm(args: &EvalArgs) -> Done {
+pub(super) fn lm(args: &EvalArgs) -> Done {
     let documents = readers::documents(&args.data)?;
     let model = load::model(&args.model)?;
     let data = Dataset::new(model.tokenizer(), documents)?;
@@ -59,7 +49,8 @@ fn lm(args: &EvalArgs) -> Done {
     if !all.is_finite() {
         return Err(Failure::Failed("there is no text to measure in --data".into()));
     }
-    let ci = interval(&passages);
+    let figure = |rows: &[usize]| ratio(rows.iter().map(|&i| passages[i]));
+    let (_, ci) = stats::interval(passages.len(), stats::RESAMPLES, figure);
     if args.json {
         return print_json(&json!({
             "suite": "lm", "nats_per_byte": all, "nats_per_byte_ci95": ci, "n": passages.len(), "documents": count,
@@ -87,37 +78,4 @@ fn measure(model: &Model, document: &[u32]) -> Done<Vec<Passage>> {
 fn ratio(passages: impl Iterator<Item = Passage>) -> f64 {
     let (nats, bytes) = passages.fold((0.0, 0.0), |(n, b), p| (n + p.nats, b + p.bytes));
     nats / bytes
-}
-
-/// 95% interval by resampling passages with replacement; always the same for the same passages.
-fn interval(passages: &[Passage]) -> [f64; 2] {
-    let mut state = 0x9E37_79B9_7F4A_7C15u64;
-    let mut below = |n: usize| {
-        // xorshift64*
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        ((u128::from(state.wrapping_mul(0x2545_F491_4F6C_DD1D)) * n as u128) >> 64) as usize
-    };
-    let mut ratios: Vec<f64> =
-        (0..RESAMPLES).map(|_| ratio((0..passages.len()).map(|_| passages[below(passages.len())]))).collect();
-    ratios.sort_by(f64::total_cmp);
-    [ratios[RESAMPLES / 40], ratios[RESAMPLES - 1 - RESAMPLES / 40]]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn intervals_hold_the_mean_and_shrink_with_more_passages() {
-        let passages = |n: usize| -> Vec<Passage> {
-            (0..n).map(|i| Passage { nats: 10.0 + (i % 7) as f64, bytes: 10.0 }).collect()
-        };
-        let (few, many) = (interval(&passages(14)), interval(&passages(1400)));
-        assert!(few[0] < 1.3 && 1.3 < few[1], "{few:?}");
-        assert!(many[1] - many[0] < 0.3 * (few[1] - few[0]), "{few:?} {many:?}");
-        assert_eq!(interval(&passages(1)), [1.0, 1.0]);
-        assert_eq!(few, interval(&passages(14)));
-    }
 }

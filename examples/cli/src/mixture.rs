@@ -1,13 +1,10 @@
 //! Several data sets as one stream of sequences: what a recipe's `sources` say.
 
-pub(crate) mod formats;
-pub(crate) mod senses;
-
 use crate::failure::{Done, Failure};
-use formats::{Item, Kind, items};
+use crate::sets::senses::Sense;
+use crate::sets::{Item, Kind, items};
 use lichen::data::{Document, Emphasis, Encoder, Example};
 use lichen::{Catalogue, Random, Tokenizer};
-use senses::Sense;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

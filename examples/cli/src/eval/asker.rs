@@ -1,0 +1,77 @@
+//! Asks a model and reads its answers, one conversation at a time.
+
+use crate::failure::Done;
+use crate::load;
+use crate::sets::senses::Sense;
+use lichen::action::{self, Action};
+use lichen::data::{Encoder, Turn};
+use lichen::session::Session;
+use lichen::{Model, Sampler};
+use std::sync::Arc;
+
+/// What a model answered.
+pub(super) struct Reply {
+    pub(super) actions: Vec<Action>,
+    pub(super) text: String,
+}
+impl Reply {
+    /// Whether it is a refusal.
+    pub(super) fn refuses(&self) -> bool {
+        self.actions.iter().any(|a| a.name == action::UNKNOWN)
+    }
+    /// Actions and words in one text.
+    pub(super) fn whole(&self) -> String {
+        let actions = self.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
+        actions.chain([self.text.clone()]).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A session that is asked.
+pub(super) struct Asker {
+    model: Arc<Model>,
+    session: Session,
+    sampler: Sampler,
+}
+
+impl Asker {
+    pub(super) fn new(model: &Arc<Model>) -> Done<Self> {
+        let session = load::session(model)?;
+        let tokenizer = model.tokenizer();
+        let stops = ["<end>", "<user>"].iter().filter_map(|name| tokenizer.special(name)).collect();
+        Ok(Self { model: model.clone(), session, sampler: Sampler { stops, ..Sampler::greedy() } })
+    }
+
+    /// Begins a new conversation.
+    pub(super) fn forget(&mut self) -> Done {
+        Ok(self.session.reset()?)
+    }
+
+    /// One turn and its answer of at most `most` tokens.
+    pub(super) fn ask(&mut self, turn: &Turn, sense: Option<&Sense>, most: usize) -> Done<Reply> {
+        let tokenizer = self.model.tokenizer();
+        if self.session.position() > 0 {
+            // As in training: an answer has an end before the next turn begins.
+            let end: Vec<u32> = tokenizer.special("<end>").into_iter().collect();
+            pollster::block_on(self.session.prefill(&end))?;
+        }
+        let mut prompt = Encoder::new(tokenizer, self.model.header().actions.as_ref()).prompt(turn)?;
+        if let Some(sense) = sense {
+            sense.fill(&mut prompt, None);
+        }
+        pollster::block_on(self.session.perceive(&prompt))?;
+        let mut ids = Vec::new();
+        pollster::block_on(self.session.generate(&self.sampler, most, |id| {
+            ids.push(id);
+            true
+        }))?;
+        let answer = action::read(tokenizer, &ids);
+        let text = String::from_utf8_lossy(&answer.said).trim().to_string();
+        Ok(Reply { actions: answer.actions, text })
+    }
+
+    /// The only turn of a conversation.
+    pub(super) fn alone(&mut self, turn: &Turn, sense: Option<&Sense>, most: usize) -> Done<Reply> {
+        self.forget()?;
+        self.ask(turn, sense, most)
+    }
+}

@@ -1,0 +1,160 @@
+//! `lichen eval`: how good a model is on held-out data. Answers are drawn greedily from an empty state; 95% intervals
+//! are those of resampling what was asked.
+
+mod asker;
+mod intents;
+mod lessons;
+mod lm;
+mod senses;
+mod stats;
+mod translate;
+
+use crate::args::{EvalArgs, Suite};
+use crate::failure::{Done, Failure};
+use crate::output::{note, print, print_json};
+use crate::{cache, devices, interrupt, load};
+use asker::Asker;
+use lichen::Model;
+use serde_json::{Map, Value, json};
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub(crate) fn eval(args: &EvalArgs) -> Done {
+    if args.model.list_devices {
+        return devices::devices(false);
+    }
+    if args.suite == Suite::Lm {
+        return lm::lm(args);
+    }
+    if args.suite == Suite::Lessons && !args.in_context {
+        return Err(Failure::Usage("lessons are taught in the same session for now: give --in-context".into()));
+    }
+    let files = files(&args.data)?;
+    let model = Arc::new(load::model(&args.model)?);
+    interrupt::listen();
+    let mut asker = Asker::new(&model)?;
+    let mut report = Report::new(args.suite, &model);
+    match args.suite {
+        Suite::Lm => {}
+        Suite::Intents => intents::intents(args, &files, &mut asker, &mut report)?,
+        Suite::Actions => intents::actions(args, &files, &mut asker, &mut report)?,
+        Suite::Translate => translate::translate(args, &files, &mut asker, &mut report)?,
+        Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
+        Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
+        Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
+        Suite::Lessons => lessons::in_context(args, &files, &mut asker, &mut report)?,
+    }
+    cache::keep(model.device());
+    report.print(args.json)
+}
+
+/// What a suite measured, in order.
+struct Report {
+    values: Map<String, Value>,
+    lines: Vec<String>,
+}
+
+impl Report {
+    fn new(suite: Suite, model: &Model) -> Self {
+        let mut values = Map::new();
+        let name = format!("{suite:?}").to_lowercase();
+        values.insert("suite".into(), name.into());
+        values.insert("model".into(), model.id().into());
+        values.insert("device".into(), model.device().name().into());
+        values.insert("refusal_bias".into(), model.header().refusal_bias.into());
+        Self { values, lines: Vec::new() }
+    }
+    /// A share of what was asked: each counted as right or wrong.
+    fn share(&mut self, key: &str, right: &[bool]) {
+        if right.is_empty() {
+            return;
+        }
+        let mean = |rows: &[usize]| rows.iter().filter(|&&i| right[i]).count() as f64 / rows.len() as f64;
+        let (value, ci) = stats::interval(right.len(), stats::RESAMPLES, mean);
+        self.lines.push(format!(
+            "{key:<16}{:6.2}%  (95% interval {:.2} to {:.2}, n {})",
+            100.0 * value,
+            100.0 * ci[0],
+            100.0 * ci[1],
+            right.len()
+        ));
+        self.number(key, value, ci);
+    }
+    /// A figure with its interval, shown as it is.
+    fn figure(&mut self, key: &str, value: f64, ci: [f64; 2]) {
+        self.lines.push(format!("{key:<16}{value:6.2}   (95% interval {:.2} to {:.2})", ci[0], ci[1]));
+        self.number(key, value, ci);
+    }
+    fn number(&mut self, key: &str, value: f64, ci: [f64; 2]) {
+        self.values.insert(key.into(), value.into());
+        self.values.insert(format!("{key}_ci95"), json!(ci));
+    }
+    fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.values.insert(key.into(), value.into());
+    }
+    fn print(self, as_json: bool) -> Done {
+        if as_json {
+            return print_json(&Value::Object(self.values));
+        }
+        self.lines.iter().try_for_each(|line| print(&format!("{line}\n")))
+    }
+}
+
+/// The files to measure on: those given, and of a folder its `test.*` lists.
+fn files(paths: &[PathBuf]) -> Done<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for path in paths {
+        let metadata = std::fs::metadata(path).map_err(|e| Failure::file("read", path, &e))?;
+        if !metadata.is_dir() {
+            all.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|e| Failure::file("read", path, &e))?;
+        let mut found: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
+        found.retain(|file| is_test(file));
+        found.sort();
+        if found.is_empty() {
+            let name = path.display();
+            return Err(Failure::Failed(format!("{name} holds no test.jsonl, .test.tsv or test-images-idx3 file")));
+        }
+        all.extend(found);
+    }
+    Ok(all)
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name == "test.jsonl" || name.ends_with(".test.tsv") || name.starts_with("test-images-idx3")
+}
+
+/// At most `most` of them, spread evenly.
+fn some<T>(mut all: Vec<T>, most: Option<usize>) -> Vec<T> {
+    let Some(most) = most.filter(|&most| most < all.len()) else { return all };
+    let n = all.len();
+    let mut i = 0;
+    all.retain(|_| {
+        i += 1;
+        i * most / n > (i - 1) * most / n
+    });
+    all
+}
+
+/// Shows how far a suite is, and ends it on Ctrl-C.
+fn step(i: usize, n: usize) -> Done {
+    if interrupt::pressed() {
+        return Err(Failure::Interrupted("stopped; nothing was measured".into()));
+    }
+    if io::stderr().is_terminal() {
+        eprint!("\r{:3}%{}", 100 * i / n.max(1), if i + 1 >= n { "\r    \r" } else { "" });
+    }
+    Ok(())
+}
+
+/// With -v, one wrong answer.
+fn wrong(asked: &str, want: &str, got: &str) {
+    if log::log_enabled!(log::Level::Info) {
+        note(&format!("{asked:?}: wanted {want:?}, got {got:?}"));
+    }
+}
