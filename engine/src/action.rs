@@ -7,6 +7,7 @@
 
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
+use crate::when::Moment;
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -87,6 +88,11 @@ impl Action {
     /// The action that refuses.
     pub fn unknown() -> Self {
         Self { name: UNKNOWN.into(), arguments: Vec::new() }
+    }
+    /// The times among its arguments, as said at a moment: `{"time": "2026-11-24T07:00"}`.
+    pub fn times(&self, now: Moment) -> Vec<(String, String)> {
+        let times = self.arguments.iter().filter(|(name, _)| name == "time");
+        times.filter_map(|(name, said)| Some((name.clone(), now.resolve(said)?.to_string()))).collect()
     }
     /// From `{"name": .., "arguments": {..}}`; values that are not text are taken as they are written.
     pub fn from_value(value: &Value) -> Option<Self> {
@@ -219,27 +225,72 @@ pub struct Answer {
     pub said: Vec<u8>,
 }
 
-/// Reads the tokens of an answer. An action that is cut short or no JSON is left out.
-pub fn read(tokenizer: &Tokenizer, ids: &[u32]) -> Answer {
-    let ends: Vec<u32> = [END, EMPTY].iter().filter_map(|text| tokenizer.literal(text)).collect();
-    let (act, refuses) = (tokenizer.special("<act>"), refusal(tokenizer));
-    let mut answer = Answer::default();
-    let mut rest = ids;
-    while let Some((&id, tail)) = rest.split_first() {
-        rest = tail;
-        if refuses == Some(id) {
-            answer.actions.push(Action::unknown());
-        } else if act == Some(id) {
-            let len = tail.iter().position(|id| ends.contains(id)).map_or(tail.len(), |at| at + 1);
-            let text = String::from_utf8_lossy(&tokenizer.decode(&tail[..len])).into_owned();
+/// What the next token of an answer tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Bytes of what is said; none inside an action.
+    Said(Vec<u8>),
+    /// An action is whole.
+    Done(Action),
+}
+
+/// Takes the tokens of an answer as they come.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    tokenizer: Tokenizer,
+    act: Option<u32>,
+    refusal: Option<u32>,
+    ends: Vec<u32>,
+    /// Tokens of the action that has begun.
+    open: Option<Vec<u32>>,
+}
+
+impl Reader {
+    /// At the start of an answer.
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        Self {
+            act: tokenizer.special("<act>"),
+            refusal: refusal(tokenizer),
+            ends: [END, EMPTY].iter().filter_map(|text| tokenizer.literal(text)).collect(),
+            tokenizer: tokenizer.clone(),
+            open: None,
+        }
+    }
+    /// The next token. An action that is no JSON is left out.
+    pub fn push(&mut self, id: u32) -> Heard {
+        let nothing = Heard::Said(Vec::new());
+        if let Some(mut ids) = self.open.take() {
+            ids.push(id);
+            if !self.ends.contains(&id) {
+                self.open = Some(ids);
+                return nothing;
+            }
+            let text = String::from_utf8_lossy(&self.tokenizer.decode(&ids)).into_owned();
             let action = serde_json::from_str(&text).ok().and_then(|value| Action::from_value(&value));
-            answer.actions.extend(action.map(|mut action| {
+            return action.map_or(nothing, |mut action| {
                 action.arguments.iter_mut().for_each(|(_, value)| *value = value.trim().to_string());
-                action
-            }));
-            rest = &tail[len..];
-        } else {
-            answer.said.extend(tokenizer.decode(&[id]));
+                Heard::Done(action)
+            });
+        }
+        if self.act == Some(id) {
+            self.open = Some(Vec::new());
+            return nothing;
+        }
+        match self.refusal == Some(id) {
+            true => Heard::Done(Action::unknown()),
+            false => Heard::Said(self.tokenizer.decode(&[id])),
+        }
+    }
+}
+
+/// Reads the tokens of a whole answer. An action that is cut short is left out.
+pub fn read(tokenizer: &Tokenizer, ids: &[u32]) -> Answer {
+    let mut reader = Reader::new(tokenizer);
+    let mut answer = Answer::default();
+    for &id in ids {
+        match reader.push(id) {
+            Heard::Said(bytes) => answer.said.extend(bytes),
+            Heard::Done(action) => answer.actions.push(action),
         }
     }
     answer

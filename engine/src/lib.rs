@@ -25,6 +25,7 @@ pub mod tokenizer;
 pub mod train;
 mod train_state;
 pub mod weights;
+pub mod when;
 
 pub use action::{Action, Catalogue};
 pub use checkpoint::{Checkpoint, write_random};

@@ -10,7 +10,7 @@ mod inspect;
 mod tests;
 
 pub use generate::Stop;
-pub use inspect::{Route, Trace};
+pub use inspect::{Route, RouteMap, Trace};
 
 use crate::config::Config;
 use crate::data::{Example, HEARD, PIXELS, SEEN, WINDOW};
@@ -145,6 +145,17 @@ impl Session {
 
     /// Feeds what may hold sounds and pictures among its tokens; its weights mean nothing here.
     pub async fn perceive(&mut self, input: &Example) -> Result<(), Error> {
+        self.take_in(input, None).await
+    }
+
+    /// The same, noting which sections every row of it wakes.
+    pub async fn perceive_routed(&mut self, input: &Example) -> Result<RouteMap, Error> {
+        let mut map = RouteMap::new(self.config());
+        self.take_in(input, Some(&mut map)).await?;
+        Ok(map)
+    }
+
+    async fn take_in(&mut self, input: &Example, mut map: Option<&mut RouteMap>) -> Result<(), Error> {
         input.check(self.config())?;
         self.begin(&[])?;
         let (mut heard, mut seen) = (0, 0);
@@ -156,6 +167,7 @@ impl Session {
                     [token] => self.feed(*token).await?,
                     _ => self.feed_chunk(ids, &[], &[], 0).await?,
                 }
+                self.note_routes(map.as_deref_mut()).await?;
                 continue;
             }
             // A picture that a chunk cuts in two is looked at in both.
@@ -163,6 +175,7 @@ impl Session {
             let pictures = if s > 0 { &input.pictures[first * PIXELS..end * PIXELS] } else { &[] };
             let sounds = &input.sounds[heard * WINDOW..(heard + h) * WINDOW];
             self.feed_chunk(ids, sounds, pictures, seen % PICTURE).await?;
+            self.note_routes(map.as_deref_mut()).await?;
             (heard, seen) = (heard + h, seen + s);
         }
         Ok(())

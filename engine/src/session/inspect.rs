@@ -1,6 +1,7 @@
 //! Looking inside: routes of the last token, and runs whose routes are recorded or given, for comparing devices.
 
 use super::Session;
+use crate::config::Config;
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Shape};
 
@@ -13,6 +14,53 @@ pub struct Route {
     pub picks: Vec<(u32, f32)>,
     /// How far the last section picked was ahead of the first one left out; infinite when none was left out.
     pub gap: f32,
+}
+
+/// Which sections each row of an input woke.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteMap {
+    /// Routed sections of a layer.
+    pub sections: usize,
+    /// For each layer the picks of each row, ascending, with their gates; the shared sections are left out.
+    pub layers: Vec<Vec<Vec<(u32, f32)>>>,
+}
+
+impl RouteMap {
+    pub(super) fn new(config: &Config) -> Self {
+        Self { sections: config.sections, layers: vec![Vec::new(); config.layers] }
+    }
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.layers.first().map_or(0, Vec::len)
+    }
+    /// How much each section of a layer was woken: its gates summed over the rows, over the number of rows.
+    pub fn heat(&self, layer: usize) -> Vec<f32> {
+        let mut heat = vec![0.0; self.sections];
+        let rows = self.layers.get(layer).map_or(&[][..], Vec::as_slice);
+        for &(id, gate) in rows.iter().flatten() {
+            if let Some(heat) = heat.get_mut(id as usize) {
+                *heat += gate / rows.len() as f32;
+            }
+        }
+        heat
+    }
+    /// What two inputs share, from 0 to 1, as the mean over layers: of their sets of woken sections (Jaccard), and of
+    /// how much each was woken (weighted Jaccard: the sum of the smaller over the sum of the larger).
+    pub fn overlap(&self, other: &Self) -> (f32, f32) {
+        let mut sums = (0.0, 0.0);
+        let layers = self.layers.len().min(other.layers.len());
+        for layer in 0..layers {
+            let (a, b) = (self.heat(layer), other.heat(layer));
+            let pairs = || a.iter().zip(&b);
+            let (both, any) = pairs().fold((0, 0), |(both, any), (a, b)| {
+                (both + usize::from(*a > 0.0 && *b > 0.0), any + usize::from(*a > 0.0 || *b > 0.0))
+            });
+            let (least, most) = pairs().fold((0.0, 0.0), |(l, m): (f32, f32), (a, b)| (l + a.min(*b), m + a.max(*b)));
+            sums.0 += both as f32 / any.max(1) as f32;
+            sums.1 += least / most.max(f32::MIN_POSITIVE);
+        }
+        (sums.0 / layers.max(1) as f32, sums.1 / layers.max(1) as f32)
+    }
 }
 
 /// Logits [tokens, V], section ids of each layer [tokens, slots], and the smallest router gap of each token.
@@ -53,6 +101,22 @@ impl Session {
             routes.push(Route { layer, picks: picks.collect(), gap });
         }
         Ok(routes)
+    }
+
+    /// Adds the routes of the rows fed last.
+    pub(super) async fn note_routes(&self, map: Option<&mut RouteMap>) -> Result<(), Error> {
+        let c = self.config();
+        let Some(map) = map.filter(|_| c.sections > 0) else { return Ok(()) };
+        let (slots, shared, rows) = (c.slots(), c.shared_sections(), self.last_row + 1);
+        for (buffers, layer) in self.last.iter().zip(&mut map.layers) {
+            let ids = self.device().read::<u32>(&buffers.ids.slice(0, rows * slots)).await?;
+            let gates = self.device().read::<f32>(&buffers.gates.slice(0, rows * slots)).await?;
+            for (ids, gates) in ids.chunks(slots).zip(gates.chunks(slots)) {
+                let picks = ids.iter().zip(gates).skip(shared);
+                layer.push(picks.map(|(&id, &gate)| (id.saturating_sub(shared as u32), gate)).collect());
+            }
+        }
+        Ok(())
     }
 
     /// Feeds tokens, recording the logits and the route of each.

@@ -5,8 +5,11 @@ use crate::failure::{Done, Failure};
 use crate::interrupt;
 use crate::output;
 use crate::stops::Stops;
-use lichen::session::{Route, Session, Stop};
-use lichen::{Sampler, Tokenizer, Utf8Stream};
+use lichen::action::{Heard, Reader};
+use lichen::data::Example;
+use lichen::session::{Route, RouteMap, Session, Stop};
+use lichen::when::Moment;
+use lichen::{Action, Sampler, Tokenizer, Utf8Stream};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,8 +23,10 @@ const UNLIMITED: usize = u32::MAX as usize;
 pub(crate) struct Answer {
     /// Tokens, without the one that ended it.
     pub(crate) tokens: Vec<u32>,
-    /// Text, up to a stop string.
+    /// Text, up to a stop string, without actions.
     pub(crate) text: String,
+    /// What it would do.
+    pub(crate) actions: Vec<Action>,
     /// `end` (the model ended it), `stop` (a stop string), `length` or `interrupt`.
     pub(crate) stop: &'static str,
 }
@@ -81,6 +86,17 @@ pub(crate) fn read(session: &mut Session, tokens: &[u32]) -> Done {
     if interrupt::pressed() { Err(Failure::Interrupted(String::new())) } else { Ok(()) }
 }
 
+/// Takes in a turn that may hold sounds and pictures; with its routes, if they are asked for.
+pub(crate) fn take_in(session: &mut Session, turn: &Example, routes: bool) -> Done<Option<RouteMap>> {
+    let plain = turn.heard() + turn.seen() == 0;
+    match plain && (!routes || turn.ids.len() > SLICE) {
+        // What is long shows how far it is and can be stopped.
+        true => read(session, &turn.ids).map(|()| None),
+        false if routes => Ok(Some(pollster::block_on(session.perceive_routed(turn))?)),
+        false => Ok(pollster::block_on(session.perceive(turn)).map(|()| None)?),
+    }
+}
+
 /// Samples an answer from where the session is; `show` gets its text piece by piece, in whole characters.
 pub(crate) fn answer(
     session: &mut Session,
@@ -92,16 +108,27 @@ pub(crate) fn answer(
 ) -> Done<Answer> {
     let mut stops = Stops::new(stop_strings);
     let mut utf8 = Utf8Stream::default();
-    let mut answer = Answer { tokens: Vec::new(), text: String::new(), stop: "length" };
+    let mut reader = Reader::new(tokenizer);
+    let mut answer = Answer { tokens: Vec::new(), text: String::new(), actions: Vec::new(), stop: "length" };
     let mut shown: Done = Ok(());
     let start = Instant::now();
     let stop = pollster::block_on(session.generate(sampler, n, |id| {
         // The session has seen every token that comes by here, so that each belongs to the answer.
         answer.tokens.push(id);
-        let text = utf8.push(&stops.push(&tokenizer.decode(&[id])));
-        answer.text.push_str(&text);
-        if shown.is_ok() && !text.is_empty() {
-            shown = show(&text);
+        match reader.push(id) {
+            Heard::Said(bytes) => {
+                let text = utf8.push(&stops.push(&bytes));
+                answer.text.push_str(&text);
+                if shown.is_ok() && !text.is_empty() {
+                    shown = show(&text);
+                }
+            }
+            Heard::Done(action) => {
+                if shown.is_ok() {
+                    shown = show(&format!("{}\n", would(&action)));
+                }
+                answer.actions.push(action);
+            }
         }
         if stops.hit() {
             answer.stop = "stop";
@@ -125,6 +152,26 @@ pub(crate) fn answer(
     Ok(answer)
 }
 
+/// An action for people: `[timer.set duration: 10 min]`.
+fn would(action: &Action) -> String {
+    let arguments: Vec<String> = action.arguments.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+    format!("[{}{}]", action.name, arguments.join(","))
+}
+
+/// Actions as JSON, each with its times as they resolve where the moment is known.
+pub(crate) fn actions_json(actions: &[Action], now: Option<Moment>) -> Vec<Value> {
+    let one = |action: &Action| {
+        let mut value = json!(action);
+        let times = now.map_or_else(Vec::new, |now| action.times(now));
+        if !times.is_empty() {
+            value["resolved"] =
+                times.into_iter().map(|(name, time)| (name, time.into())).collect::<serde_json::Map<_, _>>().into();
+        }
+        value
+    };
+    actions.iter().map(one).collect()
+}
+
 /// Prints a piece of an answer on standard output; on a terminal, made harmless.
 pub(crate) fn show(text: &str) -> Done {
     match io::stdout().is_terminal() {
@@ -140,13 +187,4 @@ pub(crate) fn route_json(routes: &[Route]) -> Value {
         json!({ "layer": route.layer, "sections": sections })
     };
     routes.iter().map(layer).collect()
-}
-
-/// Routes for people, a line for each layer.
-pub(crate) fn route_lines(routes: &[Route]) -> Vec<String> {
-    let line = |route: &Route| {
-        let picks: Vec<_> = route.picks.iter().map(|(id, gate)| format!("{id} ({gate:.2})")).collect();
-        format!("layer {}: {}", route.layer, if picks.is_empty() { "no sections".into() } else { picks.join(" ") })
-    };
-    routes.iter().map(line).collect()
 }

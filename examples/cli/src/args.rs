@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Train(TrainArgs),
     /// Measure a model on held-out data
     Eval(EvalArgs),
+    /// Show what inputs share on their way through the sections
+    Compare(CompareArgs),
     /// Measure how fast models are on this machine, and what they cost
     Bench(BenchArgs),
     /// Show what is in a model file
@@ -142,6 +144,24 @@ pub(crate) struct RunArgs {
     /// Read the prompt from a file; `-` or nothing for standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+    /// Show the model a picture (PNG or JPEG); words are then optional
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    pub(crate) image: Option<PathBuf>,
+    /// Let the model hear a sound (WAV); words are then optional
+    #[arg(long, value_name = "FILE", conflicts_with = "raw")]
+    pub(crate) audio: Option<PathBuf>,
+    /// Task that the answer is for, as in training: a label set, or a language (es, de, fr)
+    #[arg(long, value_name = "NAME", conflicts_with = "raw")]
+    pub(crate) task: Option<String>,
+    /// Time of the turn, such as 2026-11-23T14:05, or none [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<String>,
+    /// Show which sections the prompt wakes, a row of shades for each layer
+    #[arg(long)]
+    pub(crate) route: bool,
+    /// Write the same as a picture, token by token
+    #[arg(long, value_name = "FILE.png")]
+    pub(crate) route_png: Option<PathBuf>,
     /// Most tokens of the answer; -1 for no limit
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     pub(crate) n_predict: i64,
@@ -221,6 +241,18 @@ pub(crate) enum Suite {
     Sounds,
     /// What a model knows after it was told (.jsonl with teach and probes)
     Lessons,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// Words, sounds (.wav) and pictures (.png, .jpg)
+    #[arg(value_name = "INPUT", num_args = 1.., required = true)]
+    pub(crate) inputs: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
 }
 
 #[derive(Args, Debug)]

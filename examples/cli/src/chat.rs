@@ -6,9 +6,10 @@
 use crate::answer;
 use crate::args::ChatArgs;
 use crate::failure::{Done, Failure, plain};
+use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
-use crate::{devices, files, interrupt, load, output};
-use lichen::session::Session;
+use crate::{devices, files, heat, interrupt, load, output};
+use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler, State};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 
 const HELP: &str = "/save FILE   keep this conversation in a file
 /load FILE   go on with one that was kept
-/route       the sections that the last token woke, and how strongly
+/route       the sections that your last turn woke, a row of shades for each layer
+/see FILE    show a picture (PNG, JPEG); words may follow
+/hear FILE   let it hear a sound (WAV); words may follow
 /reset       forget this conversation
 /quit        end (also Ctrl-D)
 Ctrl-C ends an answer; a second one ends the chat.";
@@ -27,6 +30,8 @@ struct Chat {
     sampler: Sampler,
     stops: Vec<String>,
     n: usize,
+    /// What the last turn woke.
+    map: Option<RouteMap>,
 }
 
 pub(crate) fn chat(args: &ChatArgs) -> Done {
@@ -38,7 +43,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let sampler = answer::sampler(&args.sample, 0.7, model.tokenizer(), &["<end>", "<user>"])?;
     let session = load::session(&model)?;
     let stops = args.sample.stop.clone();
-    let mut chat = Chat { model, session, sampler, stops, n };
+    let mut chat = Chat { model, session, sampler, stops, n, map: None };
     interrupt::listen();
     let person = io::stdin().is_terminal();
     if person {
@@ -90,19 +95,24 @@ impl Chat {
 
     /// One turn. Errors of the device end the chat, Ctrl-C only the answer.
     fn turn(&mut self, text: &str) -> Done {
+        self.say(&Input { now: input::now(None)?, ..Input::words(text) })
+    }
+
+    fn say(&mut self, said: &Input) -> Done {
         let tokenizer = self.model.tokenizer();
-        let mut prompt = Vec::new();
         if self.session.position() > 0 {
             // As in training: an answer has an end before the next turn begins.
-            prompt.extend(tokenizer.special("<end>"));
+            let end: Vec<u32> = tokenizer.special("<end>").into_iter().collect();
+            answer::read(&mut self.session, &end)?;
         }
-        prompt.extend(tokenizer.user_turn(text));
-        match answer::read(&mut self.session, &prompt) {
+        let prompt = said.prompt(&self.model)?;
+        self.map = None;
+        match answer::take_in(&mut self.session, &prompt, self.model.config().sections > 0) {
             Err(Failure::Interrupted(_)) => {
                 note(&faint("(not all of it was read)"));
                 return Ok(());
             }
-            other => other?,
+            other => self.map = other?,
         }
         let mut last = '\n';
         let answer = answer::answer(&mut self.session, tokenizer, &self.sampler, self.n, &self.stops, |text| {
@@ -129,6 +139,8 @@ impl Chat {
             ("save" | "load", "") => Err(Failure::Usage(format!("/{name} needs a file: /{name} talk.state"))),
             ("save", _) => self.save(file),
             ("load", _) => self.load(file),
+            ("see" | "hear", "") => Err(Failure::Usage(format!("/{name} needs a file"))),
+            ("see" | "hear", rest) => self.perceive(name == "see", rest),
             ("route", _) => self.route(),
             ("reset", _) => self.reset(),
             _ => Err(Failure::Usage(format!("there is no /{name}; /help lists the commands"))),
@@ -165,9 +177,22 @@ impl Chat {
         if self.session.position() == 0 {
             return Err(Failure::Usage("nothing was said yet".into()));
         }
-        let routes = pollster::block_on(self.session.routes())?;
-        answer::route_lines(&routes).iter().for_each(|line| note(line));
+        match &self.map {
+            Some(map) => heat::lines(map).iter().for_each(|line| note(line)),
+            None if self.model.config().sections == 0 => note("every token wakes all of this model"),
+            None => note("the last turn was too long to note its route"),
+        }
         Ok(())
+    }
+
+    /// A turn with a picture or a sound; its file's name ends at the first space that leaves a file.
+    fn perceive(&mut self, sees: bool, rest: &str) -> Done {
+        let cuts = rest.match_indices(' ').map(|(at, _)| rest.split_at(at)).chain([(rest, "")]);
+        let found = cuts.into_iter().find(|(file, _)| Path::new(file).is_file());
+        let (file, words) = found.unwrap_or((rest, ""));
+        let said = Input { now: input::now(None)?, ..Input::words(words) };
+        let said = if sees { said.seeing(Path::new(file))? } else { said.hearing(Path::new(file))? };
+        self.say(&said)
     }
 
     fn reset(&mut self) -> Done {

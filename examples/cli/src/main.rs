@@ -8,11 +8,14 @@ mod args;
 mod bench;
 mod cache;
 mod chat;
+mod compare;
 mod devices;
 mod eval;
 mod export;
 mod failure;
 mod files;
+mod heat;
+mod input;
 mod inspect;
 mod interrupt;
 mod load;
@@ -81,6 +84,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Train(args)) => train::train(&args),
         Some(Command::Eval(args)) => eval::eval(&args),
+        Some(Command::Compare(args)) => compare::compare(&args),
         Some(Command::Bench(args)) => bench::bench(&args),
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Devices(args)) => devices::devices(args.json),

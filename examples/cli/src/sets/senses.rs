@@ -25,9 +25,14 @@ pub(crate) enum Sense {
 }
 
 impl Sense {
+    /// The start of a sound, as long as what is trained on.
     pub(crate) fn sound(sound: &Sound) -> Self {
         let most = sound.frames.len().min(MOST_FRAMES * BANDS);
         Self::Sound(sound.frames[..most].iter().map(|&x| f16::from_f32(x)).collect())
+    }
+    /// A whole sound.
+    pub(crate) fn whole(sound: &Sound) -> Self {
+        Self::Sound(sound.frames.iter().map(|&x| f16::from_f32(x)).collect())
     }
     pub(crate) fn picture(picture: &Picture) -> Self {
         let level = |x: f32| (127.5 * (x + 1.0)).round() as u8;
