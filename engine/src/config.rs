@@ -53,9 +53,16 @@ pub struct Config {
     pub route: usize,
     /// Scale of the routed sections' sum.
     pub rho: f32,
+    /// Width of the vectors of turns that gates of what is learned compare; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub turn: usize,
     /// The stems of a model that hears and sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub senses: Option<Senses>,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// Channels of the stems that turn sound and pictures into vectors of the model's width.
@@ -135,6 +142,7 @@ impl Config {
             shared: 64,
             route: 32,
             rho: 1.0,
+            turn: 0,
             senses: None,
         }
     }
@@ -227,6 +235,7 @@ impl Config {
         within("neurons", self.neurons, 4, 1 << 14)?;
         within("shared", self.shared, self.neurons, 1 << 16)?;
         within("route", self.route, 4, 1024)?;
+        within("turn", self.turn, 0, 1024)?;
         if !self.width.is_multiple_of(64) {
             return bad("width", self.width, "must be a multiple of 64");
         }
@@ -272,6 +281,10 @@ impl Config {
     pub fn slots(&self) -> usize {
         self.shared_sections() + self.picks
     }
+    /// The layer whose input the vectors of turns are made of: about a third of the way.
+    pub fn turn_layer(&self) -> usize {
+        self.layers / 3
+    }
     /// Elements from one slab to the next: `[up | down^T]`, padded to 256 bytes.
     pub fn stride(&self) -> usize {
         (2 * self.neurons * self.width).next_multiple_of(64)
@@ -306,7 +319,9 @@ impl Config {
         let mut all = Vec::new();
         let mut add = |name: String, shape: &[usize], init: Init| {
             let decays = matches!(init, Init::Normal(_) | Init::Sections(..));
-            let fixed = name.ends_with("route.bias") || (c.mixer == Mixer::Delta && name.contains("mix.slope_"));
+            let fixed = name.ends_with("route.bias")
+                || name == "turn.background"
+                || (c.mixer == Mixer::Delta && name.contains("mix.slope_"));
             all.push(TensorSpec { trained: !fixed, name, shape: shape.to_vec(), init, decays });
         };
         add("embed".into(), &[c.vocab, d], Init::Normal(0.02));
@@ -351,6 +366,10 @@ impl Config {
             );
         }
         add("norm".into(), &[d], Init::Constant(1.0));
+        if c.turn > 0 {
+            add("turn.project".into(), &[c.turn, d], Init::Normal(fan(d)));
+            add("turn.background".into(), &[c.turn], Init::Constant(0.0));
+        }
         if let Some(senses) = &c.senses {
             for (stem, [first, second], [rows, columns], inputs) in [
                 ("hear", senses.sound, [1, frontend::BANDS / 4], 1),

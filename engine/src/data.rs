@@ -91,8 +91,8 @@ pub struct Example {
     pub sounds: Vec<f32>,
     /// What goes to the places of [`SEEN`], in order: pictures [n, 32, 32, 3].
     pub pictures: Vec<f32>,
-    /// Turns of a person about a fact: their tokens, and the fact.
-    pub about: Vec<(Range<usize>, String)>,
+    /// The turns of a person in a dialogue about facts: their tokens, and the fact if they are about one.
+    pub about: Vec<(Range<usize>, Option<String>)>,
 }
 
 impl Example {
@@ -186,7 +186,12 @@ impl<'a> Encoder<'a> {
                 all.put(&self.tokenizer.encode(text), emphasis.answer);
                 all.put(&[self.mark("<end>")?], emphasis.answer);
             }
-            Document::Turns(turns) => turns.iter().try_for_each(|turn| self.turn(turn, emphasis, &mut all))?,
+            Document::Turns(turns) => {
+                turns.iter().try_for_each(|turn| self.turn(turn, emphasis, &mut all))?;
+                if all.about.iter().all(|(_, fact)| fact.is_none()) {
+                    all.about.clear();
+                }
+            }
         }
         Ok(all)
     }
@@ -226,7 +231,7 @@ impl<'a> Encoder<'a> {
         }
         all.put(&self.tokenizer.encode(&turn.text), emphasis.said);
         all.weights[from] = 0.0;
-        all.about.extend(turn.about.clone().map(|fact| (words..all.ids.len(), fact)));
+        all.about.push((words..all.ids.len(), turn.about.clone()));
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use lichen_shaders::packed::Format;
 use lichen_shaders::{
     add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, matmul_quantized, mcsd_decay,
     mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_lists,
-    section_sum, section_up, section_up_packed, section_up_quantized, slope,
+    section_sum, section_up, section_up_packed, section_up_quantized, segment_mean, slope,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -51,11 +51,13 @@ pub struct Shape {
     pub sounds: usize,
     /// Pictures that are seen.
     pub pictures: usize,
+    /// Turns whose vectors are wanted.
+    pub turns: usize,
 }
 impl Shape {
     /// Tokens alone, a buffer for each activation, the router's own choice.
     pub fn new(batch: usize, steps: usize, logits: Logits) -> Self {
-        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0 }
+        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0, turns: 0 }
     }
     /// The same, with layers sharing their activation buffers.
     pub fn reused(self) -> Self {
@@ -90,12 +92,23 @@ pub struct Graph {
     pub logits: Buffer,
     /// Numbers of the rows that get logits, if the caller picks them.
     pub picked: Option<Buffer>,
+    /// Vectors of turns, if they are wanted.
+    pub turns: Option<TurnBuffers>,
     /// What is heard, if anything.
     pub sounds: Option<SenseBuffers>,
     /// What is seen, if anything.
     pub pictures: Option<SenseBuffers>,
     /// The route of each layer.
     pub routes: Vec<RouteBuffers>,
+}
+
+/// Vectors of turns.
+#[derive(Clone, Debug)]
+pub struct TurnBuffers {
+    /// For each row the number of its turn, or [`lichen_shaders::NONE`].
+    pub rows: Buffer,
+    /// Their means [turns, width].
+    pub means: Buffer,
 }
 
 /// State of the recurrent blocks, on a device.
@@ -187,6 +200,7 @@ pub fn build_in(
         used: HashSet::new(),
         layer: 0,
         routes: Vec::new(),
+        turns: None,
     };
     let mut x = b.embed(&ids)?;
     let sounds = (shape.sounds > 0).then(|| b.hear(shape.sounds, &x)).transpose()?;
@@ -204,7 +218,17 @@ pub fn build_in(
         Logits::Last | Logits::All => None,
     };
     let logits = b.head(&x, picked.as_ref())?;
-    Ok(Graph { heads: b.heads, recording: b.recording, ids, logits, picked, sounds, pictures, routes: b.routes })
+    Ok(Graph {
+        heads: b.heads,
+        recording: b.recording,
+        ids,
+        logits,
+        picked,
+        turns: b.turns,
+        sounds,
+        pictures,
+        routes: b.routes,
+    })
 }
 
 struct Builder<'a> {
@@ -221,6 +245,7 @@ struct Builder<'a> {
     used: HashSet<String>,
     layer: usize,
     routes: Vec<RouteBuffers>,
+    turns: Option<TurnBuffers>,
 }
 
 impl Builder<'_> {
@@ -461,6 +486,9 @@ impl Builder<'_> {
         let (rows, slots) = (self.rows as u32, c.slots());
         let gain = self.weight("ffn.norm")?;
         let z = self.norm("ffn.z", x, gain, c.width, 1)?;
+        if self.shape.turns > 0 && self.layer == c.turn_layer() {
+            self.turn_means(&z)?;
+        }
         let mut route = self.route(&z)?;
         let (ids, gates) = (route.ids.view(), route.gates.view());
         let (places, tiles) = self.lists(&mut route)?;
@@ -518,6 +546,22 @@ impl Builder<'_> {
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
         Ok(y)
+    }
+
+    /// The mean of each turn's rows in the space where gates compare turns.
+    fn turn_means(&mut self, z: &View) -> Result<(), Error> {
+        let (rows, width, turns) = (self.rows, self.c.turn, self.shape.turns);
+        let projected = self.scratch("turn.z", width);
+        let (r, inputs, outputs) = (rows as u32, self.c.width as u32, width as u32);
+        let params = matmul::Params { rows: r, inputs, outputs, groups: 1, x_stride: inputs, x_offset: 0 };
+        let w = self.weights.buffer("turn.project")?.view();
+        self.push(matmul::call(params), &[z.clone(), w, projected.clone()])?;
+        let numbers = Buffer::new("turns of rows", Kind::Index, Role::Scratch, rows);
+        let means = Buffer::new("turn means", Kind::Real, Role::Scratch, turns * width);
+        let call = segment_mean::call(segment_mean::Params { rows: r, width: outputs, segments: turns as u32 });
+        self.push(call, &[projected, numbers.view(), means.view()])?;
+        self.turns = Some(TurnBuffers { rows: numbers, means });
+        Ok(())
     }
 
     /// The picks as section kernels take them, and how many tiles of lists follow them: a GPU with many tokens reads a

@@ -77,7 +77,7 @@ impl Precision {
 
 /// The stems run once for what is heard or seen, not for every token: they are small and stay as they are.
 fn is_stem(spec: &TensorSpec) -> bool {
-    spec.name.starts_with("hear.") || spec.name.starts_with("see.")
+    ["hear.", "see.", "turn."].iter().any(|stem| spec.name.starts_with(stem))
 }
 
 fn is_mixer(spec: &TensorSpec) -> bool {

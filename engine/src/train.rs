@@ -4,13 +4,15 @@
 //! Everything a step does follows from (options, data, step number), so a run that was killed and resumed ends
 //! with the same weights as one that was not.
 
+mod contrast;
+
 use crate::action::Catalogue;
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::data::{Dataset, Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
 use crate::eval::{Loss, token_losses};
-use crate::graph::{self, Graph, Logits, PICTURE, Pool, Shape, StateBuffers};
+use crate::graph::{self, Graph, Logits, PICTURE, Pool, Shape, StateBuffers, TurnBuffers};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 use lichen_host::{AdamW, Buffer, Cpu, Device, Gradients, Moments, Role};
@@ -49,6 +51,8 @@ pub struct TrainOptions {
     pub clip: f32,
     /// Step of the router's bias towards even load.
     pub bias_rate: f32,
+    /// Weight of the contrast between turns about different facts; 0 for none.
+    pub contrast: f32,
     /// Seed of the data order.
     pub seed: u64,
 }
@@ -68,6 +72,7 @@ impl Default for TrainOptions {
             beta2: 0.98,
             clip: 1.0,
             bias_rate: 1e-3,
+            contrast: 0.0,
             seed: 1,
         }
     }
@@ -85,6 +90,7 @@ impl TrainOptions {
             ((0.0..=10.0).contains(&self.weight_decay), "weight_decay must be from 0 to 10"),
             ((0.0..1.0).contains(&self.beta1) && (0.0..1.0).contains(&self.beta2), "betas must be from 0 to below 1"),
             (self.clip > 0.0, "clip must be positive"),
+            ((0.0..=10.0).contains(&self.contrast), "contrast must be from 0 to 10"),
             ((0.0..1.0).contains(&self.bias_rate), "bias_rate must be from 0 to below 1"),
         ];
         match rules.iter().find(|(ok, _)| !ok) {
@@ -112,6 +118,8 @@ pub struct Progress {
     pub steps: u64,
     /// Weighted mean loss of this update's tokens, in nats.
     pub loss: f64,
+    /// Mean contrast loss of the turns that have a fellow.
+    pub contrast: Option<f64>,
     /// Learning rate used.
     pub lr: f32,
     /// Norm of the gradient before clipping.
@@ -169,7 +177,7 @@ impl Trainer {
         };
         // The longest comes first: all others find room in its activations.
         let (steps, asked) = (trainer.options.context, trainer.options.micro * trainer.options.context);
-        trainer.run(Form { steps, asked, sounds: 0, pictures: 0 })?;
+        trainer.run(Form { steps, asked, sounds: 0, pictures: 0, turns: 0 })?;
         Ok(trainer)
     }
 
@@ -243,7 +251,7 @@ impl Trainer {
         }
         let share = (1.0 / weight) as f32;
         let mut load = vec![vec![0u64; self.config.all_sections()]; self.config.layers];
-        let mut loss = 0.0;
+        let (mut loss, mut apart) = (0.0, (0.0, 0));
         self.gradients.clear();
         for group in self.groups(&examples)? {
             let run = self.run(group.form(&self.options))?;
@@ -253,7 +261,13 @@ impl Trainer {
             let losses: Vec<f32> = cpu.values(&run.losses.view())?;
             loss += losses.iter().map(|&l| f64::from(l)).sum::<f64>() * f64::from(share);
             let seed = vec![share; losses.len()];
-            cpu.backward(&run.graph.recording, &tape, &[(&run.losses, &seed)], &mut self.gradients)?;
+            let mut seeds = vec![(&run.losses, seed.as_slice())];
+            let contrast = run.graph.turns.as_ref().map(|turns| self.contrast(turns, &group)).transpose()?;
+            if let (Some(turns), Some((loss, pull))) = (&run.graph.turns, &contrast) {
+                (apart.0, apart.1) = (apart.0 + loss.0, apart.1 + loss.1);
+                seeds.push((&turns.means, pull));
+            }
+            cpu.backward(&run.graph.recording, &tape, &seeds, &mut self.gradients)?;
             for (route, load) in run.graph.routes.iter().zip(&mut load) {
                 let ids: Vec<u32> = cpu.values(&route.ids.view())?;
                 for (example, ids) in group.examples.iter().zip(ids.chunks(group.steps * self.config.slots())) {
@@ -281,7 +295,30 @@ impl Trainer {
         }
         self.balance(&load)?;
         self.step += 1;
-        Ok(Progress { step: self.step, steps: o.steps, loss, lr, grad_norm, tokens: tokens as u64 })
+        let contrast = (apart.1 > 0).then(|| apart.0 / apart.1 as f64);
+        Ok(Progress { step: self.step, steps: o.steps, loss, contrast, lr, grad_norm, tokens: tokens as u64 })
+    }
+
+    /// The contrast loss of a group's turns, how many have a fellow, and the gradient of all; the background follows
+    /// their mean.
+    fn contrast(&self, turns: &TurnBuffers, group: &Group<'_>) -> Result<((f64, usize), Vec<f32>), Error> {
+        let cpu = cpu(&self.device)?;
+        let means: Vec<f32> = cpu.values(&turns.means.view())?;
+        let background = self.weights.buffer("turn.background")?.view();
+        let mut middle: Vec<f32> = cpu.values(&background)?;
+        let labels = group.labels();
+        let dim = middle.len();
+        let mut gradient = vec![0.0; means.len()];
+        let used = labels.len() * dim;
+        let (loss, anchors) = contrast::contrast(&means[..used], &middle, &labels, &mut gradient[..used]);
+        let scale = self.options.contrast / (anchors.max(1) * (self.options.batch / self.options.micro).max(1)) as f32;
+        gradient.iter_mut().for_each(|g| *g *= scale);
+        for (i, m) in middle.iter_mut().enumerate() {
+            let mean = means[..used].iter().skip(i).step_by(dim).sum::<f32>() / labels.len().max(1) as f32;
+            *m += 0.01 * (mean - *m);
+        }
+        self.device.write(&background, &middle)?;
+        Ok(((loss, anchors), gradient))
     }
 
     /// Sequences that run together, longest first; each group is as long as its first.
@@ -405,6 +442,8 @@ struct Form {
     sounds: usize,
     /// Pictures.
     pictures: usize,
+    /// Turns.
+    turns: usize,
 }
 
 /// A recording of one form with its ends.
@@ -419,11 +458,11 @@ struct Run {
 
 impl Run {
     fn new(trainer: &mut Trainer, form: Form) -> Result<Self, Error> {
-        let Form { steps, asked, sounds, pictures } = form;
+        let Form { steps, asked, sounds, pictures, turns } = form;
         let (config, o) = (&trainer.config, &trainer.options);
         let batch = o.micro * o.context / steps;
         let state = StateBuffers::declare(config, batch);
-        let shape = Shape { sounds, pictures, ..Shape::new(batch, steps, Logits::Picked(asked)) };
+        let shape = Shape { sounds, pictures, turns, ..Shape::new(batch, steps, Logits::Picked(asked)) };
         let mut graph =
             graph::build_in(&mut trainer.pool, config, &trainer.weights, &state, &trainer.device, &shape, None)?;
         let targets = Buffer::new("targets", Kind::Index, Role::Scratch, asked);
@@ -454,7 +493,13 @@ impl Group<'_> {
             asked: asked.max(1).next_multiple_of(rows.div_ceil(8)).min(rows),
             sounds: step(sum(Example::heard), 64),
             pictures: step(sum(Example::seen), 4),
+            turns: if o.contrast > 0.0 { self.labels().len().next_multiple_of(16) } else { 0 },
         }
+    }
+
+    /// The fact of each turn, if any, in the order of the sequences.
+    fn labels(&self) -> Vec<Option<&str>> {
+        self.examples.iter().flat_map(|e| &e.about).map(|(_, fact)| fact.as_deref()).collect()
     }
 
     /// Writes the sequences to where a recording reads them.
@@ -469,6 +514,15 @@ impl Group<'_> {
                 targets.push(example.ids[t + 1]);
                 weights.push(example.weights[t + 1]);
             }
+        }
+        if let Some(turns) = &run.graph.turns {
+            let mut numbers = vec![NONE; ids.len()];
+            let ranges = self.examples.iter().enumerate().flat_map(|(i, e)| e.about.iter().map(move |(r, _)| (i, r)));
+            for (number, (i, range)) in ranges.enumerate() {
+                let end = range.end.min(self.steps);
+                numbers[i * self.steps + range.start.min(end)..i * self.steps + end].fill(number as u32);
+            }
+            device.write(&turns.rows.view(), &numbers)?;
         }
         let (mut sounds, mut pictures) = (Vec::new(), Vec::new());
         let (mut heard, mut seen) = (vec![NONE; ids.len()], vec![NONE; ids.len()]);

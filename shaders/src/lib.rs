@@ -50,6 +50,7 @@ kernels! {
     section_up_quantized,
     section_down_packed,
     section_sum,
+    segment_mean,
     plastic_gate,
     cross_entropy,
     sample,

@@ -34,6 +34,7 @@ fn config(mixer: Mixer) -> Config {
         shared: 16,
         route: 8,
         rho: 1.0,
+        turn: 0,
         senses: None,
     }
 }

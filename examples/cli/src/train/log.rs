@@ -66,7 +66,7 @@ impl Log {
     pub(crate) fn update(&mut self, p: &Progress, smooth: f64, seconds: f64) -> Done {
         let speed = (p.tokens as f64 / seconds.max(1e-9)).round();
         self.line(&json!({
-            "step": p.step, "loss": p.loss, "smooth": smooth, "lr": p.lr, "grad_norm": p.grad_norm, "tokens_s": speed,
+            "step": p.step, "loss": p.loss, "smooth": smooth, "lr": p.lr, "grad_norm": p.grad_norm, "contrast": p.contrast, "tokens_s": speed,
         }))
     }
     /// A measurement on held-out text.
