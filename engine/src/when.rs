@@ -66,7 +66,7 @@ impl Moment {
     }
 
     /// What a time in an action means, said at this moment; none where it is no time. An hour without a day is the
-    /// next such hour, and one up to twelve without morning or evening the next of its two; a day's name is the next
+    /// next such hour, and one up to eleven without morning or evening the next of its two; a day's name is the next
     /// such day, today left out.
     pub fn resolve(self, text: &str) -> Option<When> {
         let text = text.trim().to_lowercase();
@@ -112,7 +112,7 @@ impl Moment {
                 Some(at(self.day + i64::from(minute <= self.minute), minute))
             }
             (None, Some(minute)) => {
-                let twice = (1..=12).contains(&(minute / 60));
+                let twice = (1..=11).contains(&(minute / 60));
                 let halves = [minute % 720, minute % 720 + 720];
                 let times = if twice { halves.to_vec() } else { vec![minute] };
                 let next = times.iter().copied().find(|&m| m > self.minute);
