@@ -3,7 +3,7 @@
 use crate::action::{Action, Catalogue};
 use crate::config::Config;
 use crate::error::Error;
-use crate::frontend::{BANDS, SIDE, SPAN};
+use crate::frontend::{BANDS, Picture, SIDE, SPAN, Sound};
 use crate::graph::PICTURE;
 use crate::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
@@ -142,6 +142,16 @@ impl Example {
         self.weights.truncate(rows + 1);
         let end = self.ids.len();
         self.about.retain(|(range, _)| range.end <= end);
+    }
+    /// Puts a sound to its place.
+    pub fn hear(&mut self, sound: &Sound) {
+        self.widen(HEARD, sound.vectors());
+        self.sounds.extend(sound.windows());
+    }
+    /// Puts a picture to its place.
+    pub fn see(&mut self, picture: &Picture) {
+        self.widen(SEEN, PICTURE);
+        self.pictures.extend_from_slice(&picture.pixels);
     }
     /// Makes room for `n` vectors at each place that stands for one.
     pub fn widen(&mut self, place: u32, n: usize) {

@@ -5,6 +5,7 @@
 //! go out.
 
 pub mod action;
+pub mod assistant;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
@@ -28,6 +29,7 @@ pub mod weights;
 pub mod when;
 
 pub use action::{Action, Catalogue};
+pub use assistant::{Assistant, Reply};
 pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;

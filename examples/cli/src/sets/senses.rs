@@ -4,7 +4,7 @@ use crate::failure::{Done, Failure};
 use crate::readers;
 use half::f16;
 use lichen::Random;
-use lichen::data::{Example, HEARD, SEEN};
+use lichen::data::{Example, SEEN};
 use lichen::frontend::{BANDS, Picture, SIDE, SILENCE, Sound, hear, see};
 use lichen::graph::PICTURE;
 use std::collections::HashMap;
@@ -64,9 +64,7 @@ impl Sense {
                 if let Some(random) = random {
                     frames = vary_sound(&frames, random);
                 }
-                let sound = Sound { frames };
-                example.widen(HEARD, sound.vectors());
-                example.sounds.extend(sound.windows());
+                example.hear(&Sound { frames });
             }
             Self::Picture(pixels) => {
                 let channels = pixels.len() / (SIDE * SIDE);
@@ -246,6 +244,7 @@ pub(crate) fn digits(images: &Path) -> Done<Vec<(Picture, u8)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lichen::data::HEARD;
 
     fn example(place: u32) -> Example {
         Example { ids: vec![1, place, 2], weights: vec![0.0, 0.0, 1.0], ..Example::default() }
