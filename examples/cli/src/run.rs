@@ -29,7 +29,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         }
         false => (tokenizer.user_turn(&text), &["<end>", "<user>"]),
     };
-    let sampler = answer::sampler(&args.sample, 0.0, tokenizer, ends)?;
+    let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?;
     let mut session = load::session(&model)?;
     interrupt::listen();
     answer::read(&mut session, &prompt)?;
