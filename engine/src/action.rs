@@ -17,11 +17,11 @@ pub const UNKNOWN: &str = "unknown";
 /// What a refusal is as JSON, in one literal token.
 const REFUSAL: &str = r#"{"name":"unknown","arguments":{}}"#;
 /// Ends a value when another argument follows.
-const NEXT: &str = "\",";
+pub(crate) const NEXT: &str = "\",";
 /// Ends the last value and the action.
-const END: &str = "\"}}";
+pub(crate) const END: &str = "\"}}";
 /// Ends an action without arguments.
-const EMPTY: &str = "}}";
+pub(crate) const EMPTY: &str = "}}";
 
 /// What may be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,10 +204,10 @@ impl Catalogue {
     }
 }
 
-fn opening(name: &str) -> String {
+pub(crate) fn opening(name: &str) -> String {
     format!("{{\"name\":\"{name}\",\"arguments\":{{")
 }
-fn key(name: &str) -> String {
+pub(crate) fn key(name: &str) -> String {
     format!("\"{name}\":\"")
 }
 

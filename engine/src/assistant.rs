@@ -40,7 +40,8 @@ impl Assistant {
     /// [`Error::Tokenizer`]: the model's vocabulary has no turns.
     pub fn new(model: Arc<Model>) -> Result<Self, Error> {
         Encoder::new(model.tokenizer(), None).prompt(&Turn::default())?;
-        let (session, sampler) = (Session::new(model.clone())?, Sampler::for_model(&model));
+        let session = Session::new(model.clone())?;
+        let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(&model) };
         Ok(Self { model, session, sampler })
     }
 

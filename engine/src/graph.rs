@@ -118,7 +118,7 @@ pub struct StateBuffers {
     pub batch: usize,
     /// For each layer, its parts by name.
     pub layers: Vec<Vec<(&'static str, Buffer)>>,
-    /// `live, position, emitted, 0`; `live` 0 freezes the state.
+    /// `live, position, emitted, state of the grammar`; `live` 0 freezes the state of the blocks.
     pub control: Buffer,
 }
 

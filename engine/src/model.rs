@@ -3,6 +3,7 @@
 use crate::checkpoint::{Checkpoint, Stored, read};
 use crate::config::Config;
 use crate::error::Error;
+use crate::grammar::Grammar;
 use crate::header::Header;
 use crate::residency::{self, Pager, Paging, RESERVE};
 use crate::source::Source;
@@ -15,19 +16,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A model on one device: all of its weights, or all but the sections that nobody asked for lately.
 pub struct Model {
     header: Header,
+    /// Of a model that was taught actions.
+    grammar: Option<Grammar>,
     weights: Weights,
     device: Arc<Device>,
     /// Of a model whose sections come and go.
     pager: Option<Mutex<Pager>>,
 }
 
-fn check(header: &Header) -> Result<(), Error> {
+/// Checks a header; gives the grammar of what its model may write.
+fn check(header: &Header) -> Result<Option<Grammar>, Error> {
     header.config.validate()?;
     if header.tokenizer.vocab() != header.config.vocab {
         let (have, want) = (header.tokenizer.vocab(), header.config.vocab);
         return Err(Error::File(format!("the tokenizer has {have} tokens, the config {want}")));
     }
-    Ok(())
+    header.actions.as_ref().map(|actions| Grammar::new(actions, &header.tokenizer)).transpose()
 }
 
 impl fmt::Debug for Model {
@@ -40,12 +44,12 @@ impl Model {
     /// Copies a checkpoint to a device, giving back the host's memory as it goes.
     pub fn new(mut checkpoint: Checkpoint, device: Arc<Device>) -> Result<Self, Error> {
         let header = checkpoint.header.clone();
-        check(&header)?;
+        let grammar = check(&header)?;
         let weights = Weights::declare(&header.config, Some(header.storage), &device, None);
         for parts in weights.iter() {
             weights.upload(&device, &parts.spec.name, &checkpoint.take(&parts.spec.name)?)?;
         }
-        Ok(Self { header, weights, device, pager: None })
+        Ok(Self { header, grammar, weights, device, pager: None })
     }
 
     /// Loads a model file straight to a device: beside it only one section or tensor is held.
@@ -55,7 +59,7 @@ impl Model {
     /// readback in each layer. Their hashes are checked as they are read. Without one, everything is loaded now.
     pub fn open(source: Arc<dyn Source>, device: Arc<Device>, budget: Option<u64>) -> Result<Self, Error> {
         let header = Header::read(&*source)?;
-        check(&header)?;
+        let grammar = check(&header)?;
         let config = &header.config;
         let places = match budget {
             Some(budget) if config.sections > 0 => Some(residency::places(config, header.storage, budget)?),
@@ -84,7 +88,7 @@ impl Model {
             }
         }
         let pager = places.map(|places| Mutex::new(Pager::new(source, &header, places)));
-        Ok(Self { header, weights, device, pager })
+        Ok(Self { header, grammar, weights, device, pager })
     }
 
     /// How sections came and went; none where all of them are resident.
@@ -117,6 +121,10 @@ impl Model {
     /// What the file says of itself.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+    /// What it may write; none where it was not taught any actions.
+    pub fn grammar(&self) -> Option<&Grammar> {
+        self.grammar.as_ref()
     }
     /// The buffers of the weights.
     pub fn weights(&self) -> &Weights {

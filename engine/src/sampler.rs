@@ -1,6 +1,9 @@
 //! How the next token is drawn. The drawing itself is an operation on the device.
 
+use crate::action;
 use crate::error::Error;
+use crate::model::Model;
+use lichen_shaders::NONE;
 use lichen_shaders::sample::{LIMIT, setting};
 
 /// Most stop tokens.
@@ -23,6 +26,10 @@ pub struct Sampler {
     pub seed: u64,
     /// Tokens that end an answer, at most 8.
     pub stops: Vec<u32>,
+    /// A token and what is added to its logit before everything else.
+    pub bias: Option<(u32, f32)>,
+    /// Whether a model that was taught actions may only write those of its catalogue. Others write what they like.
+    pub constrained: bool,
 }
 
 impl Default for Sampler {
@@ -43,6 +50,19 @@ impl Sampler {
             repeat_last_n: 64,
             seed: 0,
             stops: Vec::new(),
+            bias: None,
+            constrained: true,
+        }
+    }
+
+    /// Varied, ending where the model ends, and refusing as often as was found right for it.
+    pub fn for_model(model: &Model) -> Self {
+        let (tokenizer, bias) = (model.tokenizer(), model.header().refusal_bias);
+        let refusal = action::refusal(tokenizer).filter(|_| bias != 0.0);
+        Self {
+            stops: tokenizer.special("<end>").into_iter().collect(),
+            bias: refusal.map(|id| (id, bias)),
+            ..Self::default()
         }
     }
 
@@ -61,15 +81,19 @@ impl Sampler {
         if self.stops.len() > MOST_STOPS {
             return bad("stops", self.stops.len().to_string(), &format!("must be at most {MOST_STOPS}"));
         }
-        match self.stops.iter().find(|&&id| id as usize >= vocab) {
-            Some(&id) => Err(Error::Token { id, vocab }),
+        if let Some((_, bias)) = self.bias.filter(|(_, bias)| !bias.is_finite()) {
+            return bad("bias", bias.to_string(), "must be a number");
+        }
+        let ids = self.stops.iter().copied().chain(self.bias.map(|(id, _)| id));
+        match ids.into_iter().find(|&id| id as usize >= vocab) {
+            Some(id) => Err(Error::Token { id, vocab }),
             None => Ok(()),
         }
     }
 
     /// The settings as the `sample` kernel reads them.
-    pub fn settings(&self) -> [u32; 16] {
-        let mut words = [0; 16];
+    pub fn settings(&self) -> [u32; setting::LEN] {
+        let mut words = [0; setting::LEN];
         words[setting::TEMPERATURE] = self.temperature.to_bits();
         words[setting::TOP_K] = self.top_k;
         words[setting::TOP_P] = self.top_p.to_bits();
@@ -77,6 +101,9 @@ impl Sampler {
         words[setting::SEED_LOW] = self.seed as u32;
         words[setting::SEED_HIGH] = (self.seed >> 32) as u32;
         words[setting::REPEAT_LAST_N] = self.repeat_last_n.min(LIMIT as u32);
+        let (id, bias) = self.bias.unwrap_or((NONE, 0.0));
+        words[setting::BIAS_ID] = id;
+        words[setting::BIAS] = bias.to_bits();
         let stops = &self.stops[..self.stops.len().min(MOST_STOPS)];
         words[setting::STOP_COUNT] = stops.len() as u32;
         words[setting::STOPS..setting::STOPS + stops.len()].copy_from_slice(stops);
@@ -93,7 +120,9 @@ mod tests {
         let sampler = Sampler { seed: 5 << 32 | 7, stops: vec![3, 9], repeat_last_n: 4000, ..Sampler::default() };
         let words = sampler.settings();
         assert_eq!(words[..8], [0.7f32.to_bits(), 40, 0.95f32.to_bits(), 1f32.to_bits(), 7, 5, 256, 2]);
-        assert_eq!(words[8..], [3, 9, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(words[8..], [NONE, 0, 3, 9, 0, 0, 0, 0, 0, 0]);
+        let words = Sampler { bias: Some((6, -1.5)), ..sampler }.settings();
+        assert_eq!(words[8..11], [6, (-1.5f32).to_bits(), 3]);
     }
 
     #[test]
@@ -106,6 +135,8 @@ mod tests {
             Sampler { repeat_penalty: 0.0, ..Sampler::greedy() },
             Sampler { stops: vec![10], ..Sampler::greedy() },
             Sampler { stops: vec![1; 9], ..Sampler::greedy() },
+            Sampler { bias: Some((10, 1.0)), ..Sampler::greedy() },
+            Sampler { bias: Some((1, f32::INFINITY)), ..Sampler::greedy() },
         ] {
             assert!(sampler.validate(10).is_err(), "{sampler:?}");
         }

@@ -15,6 +15,7 @@ pub use inspect::{Route, RouteMap, Trace};
 use crate::config::Config;
 use crate::data::{Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
+use crate::grammar::FREE;
 use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers};
 use crate::model::Model;
 use crate::state::{HISTORY, State, fingerprint};
@@ -42,6 +43,8 @@ pub struct Session {
     draw: generate::Draw,
     position: u32,
     history: VecDeque<u32>,
+    /// Where the stream stands in the model's grammar.
+    written: u32,
     /// The route of the last token fed: its buffers and its row.
     last: Vec<RouteBuffers>,
     last_row: usize,
@@ -80,7 +83,7 @@ impl Session {
         let token = Buffer::new("token", Kind::Index, Role::Scratch, 1);
         let shape = Shape::new(1, 1, Logits::Last).reused();
         let one = graph::build(config, model.weights(), &state, model.device(), &shape, Some(token))?;
-        let draw = generate::Draw::new(config, &state, &one, model.device().is_cpu())?;
+        let draw = generate::Draw::new(&model, &state, &one)?;
         let last = one.routes.clone();
         let stale = Mutex::new(None);
         let mut session = Self {
@@ -91,6 +94,7 @@ impl Session {
             draw,
             position: 0,
             history: VecDeque::new(),
+            written: FREE,
             last,
             last_row: 0,
             stale,
@@ -219,6 +223,8 @@ impl Session {
         }
         self.position = state.position;
         self.history = state.history.iter().copied().collect();
+        // An action that began longer ago than the history goes back is text from here on.
+        self.written = state.history.iter().fold(FREE, |written, &token| self.follow(written, token));
         self.last.clear();
         self.set_stale(None);
         self.torn = false;
@@ -230,6 +236,7 @@ impl Session {
         self.state.reset(self.device())?;
         self.position = 0;
         self.history.clear();
+        self.written = FREE;
         self.last.clear();
         self.set_stale(None);
         self.torn = false;
@@ -275,10 +282,16 @@ impl Session {
     /// Notes a token that is now part of the state.
     fn accept(&mut self, token: u32) {
         self.position = self.position.wrapping_add(1);
+        self.written = self.follow(self.written, token);
         self.history.push_back(token);
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
+    }
+
+    /// Where a stream stands in the grammar after another token; nowhere else than before without a grammar.
+    fn follow(&self, written: u32, token: u32) -> u32 {
+        self.model.grammar().map_or(written, |grammar| grammar.follow(written, token))
     }
 
     async fn feed(&mut self, token: u32) -> Result<(), Error> {

@@ -248,6 +248,11 @@ impl Tokenizer {
         self.0.literals.get(text).copied()
     }
 
+    /// Whether an id is a literal's.
+    pub(crate) fn is_literal(&self, id: u32) -> bool {
+        self.0.literals.values().any(|&literal| literal == id)
+    }
+
     /// A person's turn up to where the answer starts: `<user> text <lichen>`, or the plain text when the
     /// vocabulary has no such tokens.
     pub fn user_turn(&self, text: &str) -> Vec<u32> {

@@ -1,5 +1,11 @@
 //! Sampling of the next token, with everything that a decoding loop needs to stay on the device.
 //!
+//! Bias: `BIAS` is added to the logit of `BIAS_ID`, if there is such an id, before everything else.
+//!
+//! Grammar: a table of states and classes of tokens. In state `control[3]` only tokens are candidates whose class leads
+//! to a state; the state that the drawn one leads to is the new one. A state outside of the table, and so every state
+//! where the table is `[0]`, allows everything and stays; so does one that allows none.
+//!
 //! Penalty: each distinct id among the last `min(repeat_last_n, position, 256)` tokens has its logit divided by the
 //! penalty when positive and multiplied when not (Keskar et al. 2019, arXiv 1909.05858). Temperature 0 takes the
 //! highest logit. Otherwise the candidates are the top k (0 or more than 256 stands for 256) in descending order, with
@@ -8,10 +14,13 @@
 //! counts as minus infinity. The id goes to `token`, `out[emitted]` and the ring `history[position % 256]`; both
 //! counters step; a stop id clears `live`. When `live` is 0 or `out` is full nothing at all is written.
 //!
-//! Shapes: logits `[vocab]`, settings `[16]` as in [`setting`], control `[4]`: live, position, emitted, unused;
-//! history `[256]`, token `[1]`, out `[capacity]`. Cost: O(vocab + k^2); one workgroup.
+//! Shapes: logits `[vocab]`, settings `[18]` as in [`setting`], grammar `[grammar]`: states, classes, tokens, the class
+//! of each token `[tokens]`, the next states `[states, classes]`, [`FORBIDDEN`] for none; tokens past the table are
+//! forbidden. Control `[4]`: live, position, emitted, state; history `[256]`, token `[1]`, out `[capacity]`.
+//! Cost: O(vocab + k^2); one workgroup.
 
 use crate::cases::{Cases, Draft};
+use crate::NONE;
 use crate::kernel::{Real, Tolerance};
 use crate::shared::order::{best, without_nan};
 use std::borrow::Cow;
@@ -21,13 +30,16 @@ crate::params! {
     vocab: u32,
     /// Tokens that `out` holds.
     capacity: u32,
+    /// Words of the grammar; 1 for none.
+    grammar: u32,
 }
 
 crate::kernel! {
     name: "sample",
     bindings(p) {
         read logits: real [p.vocab],
-        read settings: index [16],
+        read settings: index [setting::LEN],
+        read grammar: index [p.grammar],
         read_write control: index [4],
         read_write history: index [256],
         write token: index [1],
@@ -61,9 +73,18 @@ pub mod setting {
     pub const REPEAT_LAST_N: usize = 6;
     /// Stop ids in use, at most 8.
     pub const STOP_COUNT: usize = 7;
+    /// Id of the token whose logit is biased; `NONE` for none.
+    pub const BIAS_ID: usize = 8;
+    /// Bits of what is added to its logit, as f32.
+    pub const BIAS: usize = 9;
     /// First stop id.
-    pub const STOPS: usize = 8;
+    pub const STOPS: usize = 10;
+    /// Words of the binding: there is room for 8 stop ids.
+    pub const LEN: usize = STOPS + 8;
 }
+
+/// The next state after a token that the grammar forbids.
+pub const FORBIDDEN: u32 = u32::MAX;
 
 /// Most candidates of a draw, and tokens in the ring.
 pub const LIMIT: usize = 256;
@@ -86,7 +107,27 @@ fn real<F: Real>(bits: u32) -> F {
 /// Finds the ids of so many highest scores, best first, ties by id; NaN counts as minus infinity.
 pub type Best<F> = fn(&[F], usize) -> Vec<u32>;
 
-/// The id drawn from these logits, penalty included.
+/// The grammar in one state.
+struct Rules<'a> {
+    classes: &'a [u32],
+    /// The next state of each class.
+    next: &'a [u32],
+}
+impl<'a> Rules<'a> {
+    /// None where everything is allowed.
+    fn of(grammar: &'a [u32], state: u32) -> Option<Self> {
+        let (head, rest) = grammar.split_first_chunk::<3>()?;
+        let [states, count, tokens] = head.map(|word| word as usize);
+        let (classes, next) = rest.split_at(tokens);
+        let state = state as usize;
+        (state < states).then(|| Self { classes, next: &next[state * count..][..count] })
+    }
+    fn next(&self, id: u32) -> u32 {
+        self.classes.get(id as usize).map_or(FORBIDDEN, |&class| self.next[class as usize])
+    }
+}
+
+/// The id drawn from these logits, bias and penalty included.
 fn draw<F: Real>(logits: &[F], settings: &[u32], position: u32, best: Best<F>) -> u32 {
     let temperature: F = real(settings[setting::TEMPERATURE]);
     if !(temperature > F::zero()) {
@@ -131,11 +172,15 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
 
 /// Draws a token, given a way to find the best ids.
 pub fn run<F: Real>(p: &Params, a: Args<F>, best: Best<F>) {
-    let [live, position, emitted, _] = [a.control[0], a.control[1], a.control[2], a.control[3]];
+    let [live, position, emitted, state] = [a.control[0], a.control[1], a.control[2], a.control[3]];
     if live == 0 || emitted >= p.capacity || p.vocab == 0 {
         return;
     }
     let mut logits = Cow::Borrowed(a.logits);
+    let biased = a.settings[setting::BIAS_ID] as usize;
+    if biased < logits.len() {
+        logits.to_mut()[biased] += real(a.settings[setting::BIAS]);
+    }
     let penalty: F = real(a.settings[setting::REPEAT_PENALTY]);
     if penalty != F::one() {
         let last = a.settings[setting::REPEAT_LAST_N].min(position).min(LIMIT as u32);
@@ -148,7 +193,20 @@ pub fn run<F: Real>(p: &Params, a: Args<F>, best: Best<F>) {
             }
         }
     }
-    let id = draw(&logits, a.settings, position, best);
+    // Forbidden ids are left out, not lowered: an allowed one may have minus infinity itself.
+    let rules = Rules::of(a.grammar, state).map(|rules| {
+        let ids: Vec<u32> = (0..p.vocab).filter(|&id| rules.next(id) != FORBIDDEN).collect();
+        (rules, ids)
+    });
+    let id = match rules.filter(|(_, ids)| !ids.is_empty()) {
+        None => draw(&logits, a.settings, position, best),
+        Some((rules, ids)) => {
+            let few: Vec<F> = ids.iter().map(|&id| logits[id as usize]).collect();
+            let id = ids[draw(&few, a.settings, position, best) as usize];
+            a.control[3] = rules.next(id);
+            id
+        }
+    };
     a.token[0] = id;
     a.out[emitted as usize] = id;
     a.history[position as usize % LIMIT] = id;
@@ -162,32 +220,48 @@ pub fn run<F: Real>(p: &Params, a: Args<F>, best: Best<F>) {
 
 /// Settings of a case: temperature, k, p, penalty, how far back, seed.
 fn set(draft: Draft<'_>, temperature: f32, k: u32, top_p: f32, penalty: f32, back: u32, seed: u32) -> Draft<'_> {
-    let stops = [1, 5];
-    let mut all = [
-        temperature.to_bits(),
+    biased(draft, [temperature.to_bits(), k, top_p.to_bits(), penalty.to_bits(), seed, back], NONE, 0.0)
+}
+
+/// The same with a bias.
+fn biased(draft: Draft<'_>, [temperature, k, top_p, penalty, seed, back]: [u32; 6], id: u32, bias: f32) -> Draft<'_> {
+    let mut all = [0; setting::LEN];
+    all[..setting::STOPS].copy_from_slice(&[
+        temperature,
         k,
-        top_p.to_bits(),
-        penalty.to_bits(),
+        top_p,
+        penalty,
         seed,
         seed ^ 0xABCD,
         back,
         2,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-    ];
-    all[setting::STOPS..][..2].copy_from_slice(&stops);
+        id,
+        bias.to_bits(),
+    ]);
+    all[setting::STOPS..][..2].copy_from_slice(&[1, 5]);
     draft.ids("settings", move |_, i| all[i])
+}
+
+/// States and classes of the grammars below.
+const STATES: u32 = 5;
+const CLASSES: u32 = 9;
+
+/// Words of a grammar for so many tokens.
+const fn words(tokens: u32) -> u32 {
+    3 + tokens + STATES * CLASSES
+}
+
+/// A grammar for `tokens` tokens of the classes that `class` gives, and the next states `row` in every state.
+fn grammar(draft: Draft<'_>, tokens: u32, class: impl Fn(u32) -> u32, row: [u32; CLASSES as usize]) -> Draft<'_> {
+    draft.words("grammar", |_, _| {
+        let next = row.repeat(STATES as usize);
+        [vec![STATES, CLASSES, tokens], (0..tokens).map(class).collect(), next].concat()
+    })
 }
 
 fn cases(c: &mut Cases<Params>) {
     let start = |_: &mut crate::cases::Random, i: usize| [1, 300, 1, 0][i];
-    let of = |vocab| Params { vocab, capacity: 3 };
+    let of = |vocab| Params { vocab, capacity: 3, grammar: 1 };
     set(c.add("one", of(1)), 1.0, 0, 1.0, 1.0, 0, 7).ids("control", start);
     for vocab in [7, 255, 256, 257, 1000] {
         set(c.add(&format!("greedy{vocab}"), of(vocab)), 0.0, 0, 1.0, 1.0, 0, 0).ids("control", start);
@@ -248,4 +322,85 @@ fn cases(c: &mut Cases<Params>) {
         .reals("logits", |r, i| if matches!(i, 900 | 66436) { 8.0 } else { r.uniform() * 7.0 })
         .ids("control", start)
         .ids("history", |_, _| 900);
+    under_a_grammar(c);
+}
+
+/// Cases of bias and grammar.
+fn under_a_grammar(c: &mut Cases<Params>) {
+    const NO: u32 = FORBIDDEN;
+    let plain = |vocab| Params { vocab, capacity: 3, grammar: 1 };
+    let of = |vocab| Params { vocab, capacity: 3, grammar: words(vocab) };
+    let at = |state: u32| move |_: &mut crate::cases::Random, i: usize| [1, 300, 1, state][i];
+    let greedy = [0.0f32.to_bits(), 0, 1.0f32.to_bits(), 1.0f32.to_bits(), 0, 0];
+    let rising = |_: &mut crate::cases::Random, i: usize| i as f64 / 8.0;
+    // The bias changes the winner, in both directions, and comes before the penalty: (3 + 4) / 2 loses to 4.
+    biased(c.add("bias_up", plain(300)), greedy, 7, 60.0).reals("logits", rising).ids("control", at(0));
+    biased(c.add("bias_down", plain(300)), greedy, 299, -2.0).reals("logits", rising).ids("control", at(0));
+    let halved = [greedy[0], 0, greedy[2], 2.0f32.to_bits(), 0, 256];
+    biased(c.add("bias_then_penalty", plain(300)), halved, 9, 4.0)
+        .reals("logits", |_, i| [3.0, 4.0, 0.0][usize::from(i != 9) + usize::from(i != 9 && i != 20)])
+        .ids("history", |_, _| 9)
+        .ids("control", at(0));
+    // What is no number stays none.
+    biased(c.add("bias_nan", plain(300)), greedy, 299, 9.0)
+        .reals("logits", |_, i| if i == 299 { f64::NAN } else { i as f64 / 8.0 })
+        .ids("control", at(0));
+    for seed in 0..3 {
+        let drawn = [1.0f32.to_bits(), 0, 0.9f32.to_bits(), 1.2f32.to_bits(), seed, 64];
+        biased(c.add(&format!("bias_drawn{seed}"), plain(500)), drawn, 11, 6.0)
+            .ids("control", at(0))
+            .ids("history", |r, _| r.below(500) as u32);
+    }
+    // Some classes forbidden, in every size; the state moves on.
+    let some = [3, NO, 4, NO, NO, 0, NO, 1, 2];
+    for vocab in [9, 255, 256, 257, 1000, 4096] {
+        for (name, temperature, k) in [("greedy", 0.0, 0), ("all", 1.5, 0), ("k", 0.7, 5)] {
+            let draft = c.add(&format!("grammar_{name}{vocab}"), of(vocab));
+            let draft = set(draft, temperature, k, 0.95, 1.1, 64, vocab + k).ids("control", at(2));
+            grammar(draft, vocab, |id| id * id % 31 % CLASSES, some).ids("history", |r, _| r.below(300) as u32);
+        }
+    }
+    // The best by far is forbidden.
+    let best = |_: &mut crate::cases::Random, i: usize| if i % 9 == 1 { 50.0 } else { i as f64 / 100.0 };
+    for (name, temperature) in [("greedy", 0.0), ("drawn", 1.0)] {
+        let draft = set(c.add(&format!("forbidden_best_{name}"), of(600)), temperature, 40, 1.0, 1.0, 0, 8);
+        grammar(draft.reals("logits", best).ids("control", at(4)), 600, |id| id % CLASSES, some);
+    }
+    // Fewer allowed than candidates; in one lane of 256; a single one.
+    let only = [NO, 2, NO, NO, NO, NO, NO, NO, NO];
+    for (name, every, from) in [("few", 97, 3), ("one_lane", 256, 5), ("single", 5000, 2100)] {
+        for k in [0, 4] {
+            let draft = set(c.add(&format!("allowed_{name}{k}"), of(3000)), 2.0, k, 1.0, 1.0, 0, 21 + k);
+            grammar(draft.ids("control", at(0)), 3000, |id| u32::from(id % every == from), only);
+        }
+    }
+    // An allowed minus infinity or NaN goes before every forbidden number.
+    for (name, temperature) in [("greedy", 0.0), ("drawn", 1.0)] {
+        let draft = set(c.add(&format!("allowed_lowest_{name}"), of(600)), temperature, 0, 1.0, 1.0, 0, 9);
+        let lowest = |r: &mut crate::cases::Random, i: usize| match i % 50 {
+            11 => f64::NEG_INFINITY,
+            31 => f64::NAN,
+            _ => r.normal(),
+        };
+        grammar(draft.reals("logits", lowest).ids("control", at(0)), 600, |id| u32::from(id % 10 == 1), only);
+        let draft = set(c.add(&format!("allowed_mixed_{name}"), of(600)), temperature, 0, 1.0, 1.0, 0, 9);
+        let mixed = |r: &mut crate::cases::Random, i: usize| if i % 50 == 11 { r.normal() } else { f64::NEG_INFINITY };
+        grammar(draft.reals("logits", mixed).ids("control", at(0)), 600, |id| u32::from(id % 10 == 1), only);
+    }
+    // Where none is allowed, and in a state outside of the table, everything is, and the state stays.
+    let none = set(c.add("allowed_none", of(600)), 1.0, 40, 0.95, 1.0, 0, 10).ids("control", at(3));
+    grammar(none, 600, |id| id % CLASSES, [NO; CLASSES as usize]);
+    for state in [STATES, NO] {
+        let outside = set(c.add(&format!("outside{state}"), of(600)), 1.0, 40, 0.95, 1.0, 0, 10).ids("control", at(state));
+        grammar(outside, 600, |id| id % CLASSES, some);
+    }
+    // Tokens past the table are forbidden, and the best is one of them.
+    let short = Params { grammar: words(40), ..of(600) };
+    let draft = set(c.add("short_table", short), 0.0, 0, 1.0, 1.0, 0, 0).reals("logits", rising).ids("control", at(1));
+    grammar(draft, 40, |id| id % CLASSES, some);
+    // A stop id moves the state before it ends the run.
+    let draft = set(c.add("grammar_stop", of(64)), 0.0, 0, 1.0, 1.0, 0, 0)
+        .reals("logits", |_, i| f64::from(i == 5) + f64::from(i == 6) * 3.0)
+        .ids("control", |_, i| [1, 0, 2, 4][i]);
+    grammar(draft, 64, |id| id % CLASSES, some);
 }

@@ -1,24 +1,28 @@
 //!use order
 //!use random
-// Sampling of the next token: penalty, top k, top p, draw, and the books of a decoding loop.
-// logits [vocab], settings [16], control [4]: live, position, emitted, unused; history [256], token [1],
-// out [capacity].
+// Sampling of the next token: bias, grammar, penalty, top k, top p, draw, and the books of a decoding loop.
+// logits [vocab], settings [18], grammar [grammar]: states, classes, tokens, the class of each token, the next state
+// of each state and class; control [4]: live, position, emitted, state; history [256], token [1], out [capacity].
 // One workgroup; the top k by a radix search for the last of them.
 
 struct Params {
     vocab: u32,
     capacity: u32,
+    grammar: u32,
 }
 
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> settings: array<u32>;
-@group(0) @binding(2) var<storage, read_write> control: array<u32>;
-@group(0) @binding(3) var<storage, read_write> history: array<u32>;
-@group(0) @binding(4) var<storage, read_write> token: array<u32>;
-@group(0) @binding(5) var<storage, read_write> out: array<u32>;
-@group(0) @binding(6) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> grammar: array<u32>;
+@group(0) @binding(3) var<storage, read_write> control: array<u32>;
+@group(0) @binding(4) var<storage, read_write> history: array<u32>;
+@group(0) @binding(5) var<storage, read_write> token: array<u32>;
+@group(0) @binding(6) var<storage, read_write> out: array<u32>;
+@group(0) @binding(7) var<uniform> p: Params;
 
+// No candidate: a key of 0 is below that of every number. Forbidden tokens are none.
 const NOTHING = vec2<u32>(0u, 0xFFFFFFFFu);
+const FORBIDDEN = 0xFFFFFFFFu;
 
 // Candidates as (key, id): best first in `top`, in any order in `found`.
 var<workgroup> top: array<vec2<u32>, 256>;
@@ -29,11 +33,35 @@ var<workgroup> bins: array<atomic<u32>, 256>;
 // Chosen bin, candidates still needed inside it, and whether it holds exactly those.
 var<workgroup> choice: vec3<u32>;
 var<workgroup> running: u32;
+// How many tokens the grammar allows.
+var<workgroup> allowed: atomic<u32>;
 // One bit for each id modulo 65536 that the penalty may concern.
 var<workgroup> marks: array<atomic<u32>, 2048>;
 
 fn is_running() -> bool {
     return control[0] != 0u && control[2] < p.capacity && p.vocab > 0u;
+}
+
+// Where the row of the state begins in the grammar; 0 where everything is allowed.
+fn grammar_row() -> u32 {
+    if (control[3] >= grammar[0]) {
+        return 0u;
+    }
+    return 3u + grammar[2] + control[3] * grammar[1];
+}
+
+fn next_state(id: u32, row: u32) -> u32 {
+    return grammar[row + grammar[3u + id]];
+}
+
+fn is_allowed(id: u32, row: u32) -> bool {
+    if (row == 0u) {
+        return true;
+    }
+    if (id >= grammar[2]) {
+        return false;
+    }
+    return next_state(id, row) != FORBIDDEN;
 }
 
 // How many tokens of the history the penalty looks back on.
@@ -67,8 +95,14 @@ fn is_recent(id: u32, recent: u32) -> bool {
     return false;
 }
 
-fn candidate(id: u32, recent: u32) -> vec2<u32> {
+fn candidate(id: u32, recent: u32, row: u32) -> vec2<u32> {
+    if (!is_allowed(id, row)) {
+        return NOTHING;
+    }
     var l = logits[id];
+    if (id == settings[8] && !is_nan(l)) {
+        l += bitcast<f32>(settings[9]);
+    }
     if (recent > 0u && !is_nan(l)) {
         if (is_recent(id, recent)) {
             let penalty = bitcast<f32>(settings[3]);
@@ -78,9 +112,14 @@ fn candidate(id: u32, recent: u32) -> vec2<u32> {
     return vec2<u32>(order_key(l), id);
 }
 
-fn candidate_count() -> u32 {
+fn candidate_count(most: u32) -> u32 {
     let k = select(settings[1], 256u, settings[1] == 0u);
-    return min(min(k, 256u), p.vocab);
+    return min(min(k, 256u), most);
+}
+
+// Whether `c` is a candidate and does not come after `floor`.
+fn reaches(c: vec2<u32>, floor: vec2<u32>) -> bool {
+    return c.x != 0u && !goes_before(floor, c);
 }
 
 // Keys of the infinities; NaN has that of minus infinity.
@@ -125,14 +164,17 @@ fn draw(count: u32) -> u32 {
     return top[kept - 1u].y;
 }
 
-fn finish(id: u32) {
+fn finish(id: u32, row: u32) {
     token[0] = id;
     out[control[2]] = id;
     history[control[1] % 256u] = id;
     control[1] += 1u;
     control[2] += 1u;
+    if (row != 0u) {
+        control[3] = next_state(id, row);
+    }
     for (var i = 0u; i < min(settings[7], 8u); i++) {
-        if (settings[8u + i] == id) {
+        if (settings[10u + i] == id) {
             control[0] = 0u;
         }
     }
@@ -159,13 +201,30 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (lane < recent) {
         mark(lane);
     }
+    var row = grammar_row();
+    if (row != 0u) {
+        var count = 0u;
+        for (var i = lane; i < p.vocab; i += 256u) {
+            count += u32(is_allowed(i, row));
+        }
+        atomicAdd(&allowed, count);
+    }
     workgroupBarrier();
+    var most = p.vocab;
+    if (row != 0u) {
+        most = atomicLoad(&allowed);
+        // A state without a way on holds nobody up.
+        if (most == 0u) {
+            most = p.vocab;
+            row = 0u;
+        }
+    }
 
     // Each lane's best. The best of those is the best of all, and the k-th best of those is a floor for the top k,
     // which keeps nearly all logits out of the counting below.
     var best = NOTHING;
     for (var i = lane; i < p.vocab; i += 256u) {
-        let c = candidate(i, recent);
+        let c = candidate(i, recent, row);
         if (goes_before(c, best)) {
             best = c;
         }
@@ -178,11 +237,12 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     workgroupBarrier();
     if (!(bitcast<f32>(settings[0]) > 0.0)) {
         if (lane == 0u) {
-            finish(top[0].y);
+            finish(top[0].y, row);
         }
         return;
     }
-    let count = candidate_count();
+    let count = candidate_count(most);
+    // Zeros, which every candidate reaches, where the allowed ones are in fewer lanes.
     let lowest = top[count - 1u];
 
     // The k-th candidate, digit by digit of (key, ~id): in each round the bin that it falls in.
@@ -194,9 +254,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         atomicStore(&bins[lane], 0u);
         workgroupBarrier();
         for (var i = lane; i < p.vocab; i += 256u) {
-            let c = candidate(i, recent);
+            let c = candidate(i, recent, row);
             let word = vec2<u32>(c.x, ~c.y);
-            if (!goes_before(lowest, c) && all(((word ^ prefix) & known) == vec2<u32>(0u))) {
+            if (reaches(c, lowest) && all(((word ^ prefix) & known) == vec2<u32>(0u))) {
                 atomicAdd(&bins[(select(word.y, word.x, digit < 4u) >> shift) & 255u], 1u);
             }
         }
@@ -229,8 +289,8 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         last = lowest;
     }
     for (var i = lane; i < p.vocab; i += 256u) {
-        let c = candidate(i, recent);
-        if (!goes_before(last, c)) {
+        let c = candidate(i, recent, row);
+        if (reaches(c, last)) {
             found[atomicAdd(&found_count, 1u)] = c;
         }
     }
@@ -245,6 +305,6 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     workgroupBarrier();
     if (lane == 0u) {
-        finish(draw(count));
+        finish(draw(count), row);
     }
 }

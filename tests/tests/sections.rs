@@ -3,6 +3,7 @@
 
 use lichen_shaders::cases::{Data, Random};
 use lichen_shaders::kernel::{Grad, Kernel, Slot};
+use lichen_shaders::sample::setting;
 use lichen_shaders::{NONE, bytemuck, router, router_gate, sample, section_down, section_sum, section_up};
 use lichen_tests::{close, normals, real, run};
 
@@ -206,12 +207,14 @@ fn the_layer_is_its_formula() {
 
 /// A run of the sampler: temperature, top k, top p, and the token drawn at each of `n` positions, one seed.
 fn draws(logits: &[f32], temperature: f32, top_k: u32, top_p: f32, n: u32) -> Vec<u32> {
-    let p = sample::Params { vocab: logits.len() as u32, capacity: n };
-    let mut settings = vec![0; 16];
+    let p = sample::Params { vocab: logits.len() as u32, capacity: n, grammar: 1 };
+    let mut settings = vec![0; setting::LEN];
+    settings[setting::BIAS_ID] = NONE;
     settings[..8].copy_from_slice(&[temperature.to_bits(), top_k, top_p.to_bits(), 1.0_f32.to_bits(), 77, 0, 0, 0]);
     let mut data = vec![
         Data::Real(logits.to_vec()),
         Data::Index(settings),
+        Data::Index(vec![0]),
         Data::Index(vec![1, 0, 0, 0]),
         Data::Index(vec![0; 256]),
         Data::Index(vec![0]),
@@ -220,8 +223,8 @@ fn draws(logits: &[f32], temperature: f32, top_k: u32, top_p: f32, n: u32) -> Ve
     for _ in 0..n {
         data = run(&sample::KERNEL, sample::KERNEL.reference, bytemuck::bytes_of(&p), &data);
     }
-    assert_eq!(data[2], Data::Index(vec![1, n, n, 0]));
-    match data.remove(5) {
+    assert_eq!(data[3], Data::Index(vec![1, n, n, 0]));
+    match data.remove(6) {
         Data::Index(out) => out,
         Data::Real(_) => unreachable!("tokens are ids"),
     }
@@ -263,4 +266,46 @@ fn limits_of_sampling_hold() {
     // At temperature 1 the best two have 0.33 of the weight each: 0.6 needs both, 0.7 the third as well.
     only(draws(&logits, 1.0, 0, 0.6, 500), &[2, 5]);
     only(draws(&logits, 1.0, 0, 0.7, 500), &[2, 4, 5]);
+}
+
+#[test]
+fn a_grammar_decides_what_is_drawn() {
+    // Six tokens of classes 0, 1, 1, 2, 2, 2; state 0 lets class 0 and 1 come, state 1 only class 2, state 2 nothing.
+    let (no, vocab) = (sample::FORBIDDEN, 6);
+    let grammar = vec![3, 3, vocab, 0, 1, 1, 2, 2, 2, 0, 1, no, no, no, 0, no, no, no];
+    let p = sample::Params { vocab, capacity: 1, grammar: grammar.len() as u32 };
+    let step = |logits: &[f32], temperature: f32, state: u32, live: u32, seed: u32| {
+        let mut settings = vec![0; setting::LEN];
+        settings[..8].copy_from_slice(&[temperature.to_bits(), 0, 1f32.to_bits(), 1f32.to_bits(), seed, 0, 0, 0]);
+        settings[setting::BIAS_ID] = NONE;
+        let index = |ids: &[u32]| Data::Index(ids.to_vec());
+        let data = [
+            Data::Real(logits.to_vec()),
+            Data::Index(settings),
+            Data::Index(grammar.clone()),
+            index(&[live, 0, 0, state]),
+            index(&[0; 256]),
+            index(&[9]),
+            index(&[9]),
+        ];
+        let after = run(&sample::KERNEL, sample::KERNEL.reference, bytemuck::bytes_of(&p), &data);
+        match (&after[3], &after[5]) {
+            (Data::Index(control), Data::Index(token)) => (token[0], control[3]),
+            other => panic!("{other:?}"),
+        }
+    };
+    let logits = [1.0, 0.5, 2.0, 8.0, 3.0, f32::NEG_INFINITY];
+    // The best is forbidden; the best of what is allowed moves the state, and in the next one others are allowed.
+    assert_eq!(step(&logits, 0.0, 0, 1, 0), (2, 1));
+    assert_eq!(step(&logits, 0.0, 1, 1, 0), (3, 0));
+    // A state that allows none and states outside of the table hold nobody up and stay.
+    assert_eq!([2, 3, no].map(|state| step(&logits, 0.0, state, 1, 0)), [(3, 2), (3, 3), (3, no)]);
+    // What is frozen stays as it is.
+    assert_eq!(step(&logits, 0.0, 0, 0, 0), (9, 0));
+    let drawn: Vec<_> = (0..300).map(|seed| step(&logits, 4.0, 0, 1, seed)).collect();
+    assert!(drawn.iter().all(|(id, state)| *id < 3 && *state == u32::from(*id > 0)), "{drawn:?}");
+    assert!((0..3).all(|id| drawn.iter().any(|(drawn, _)| *drawn == id)));
+    // Even where everything allowed is impossible by its logit.
+    let hopeless = [f32::NEG_INFINITY, f32::NAN, f32::NEG_INFINITY, 8.0, 3.0, 1.0];
+    assert!((0..100).all(|seed| step(&hopeless, 1.0, 0, 1, seed).0 < 3));
 }

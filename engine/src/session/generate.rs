@@ -1,13 +1,15 @@
 //! Drawing tokens on the device, several in one submission.
 
 use super::{Session, Stale};
-use crate::config::Config;
 use crate::error::Error;
+use crate::grammar::Grammar;
 use crate::graph::{Graph, StateBuffers};
+use crate::model::Model;
 use crate::sampler::Sampler;
 use crate::state::{HISTORY, ring};
 use lichen_host::{Buffer, Recording, Role};
 use lichen_shaders::kernel::{Call, Kind};
+use lichen_shaders::sample::setting;
 use lichen_shaders::{NONE, add, sample};
 use std::sync::PoisonError;
 
@@ -41,6 +43,8 @@ impl Copy {
 pub(super) struct Draw {
     settings: Buffer,
     history: Buffer,
+    /// Whether what is drawn follows the model's grammar.
+    constrained: bool,
     out: Buffer,
     pub(super) copy: Copy,
     /// `sample` alone.
@@ -55,11 +59,18 @@ pub(super) struct Draw {
 }
 
 impl Draw {
-    pub(super) fn new(config: &Config, state: &StateBuffers, one: &Graph, cpu: bool) -> Result<Self, Error> {
+    pub(super) fn new(model: &Model, state: &StateBuffers, one: &Graph) -> Result<Self, Error> {
         let index = |label: &str, len: usize| Buffer::new(label, Kind::Index, Role::State, len);
-        let (settings, history, out) = (index("settings", 16), index("history", HISTORY), index("out", BURST));
-        let call = || sample::call(sample::Params { vocab: config.vocab as u32, capacity: BURST as u32 });
-        let args = [&one.logits, &settings, &state.control, &history, &one.ids, &out].map(Buffer::view);
+        let (settings, history, out) =
+            (index("settings", setting::LEN), index("history", HISTORY), index("out", BURST));
+        // A table of no states allows everything.
+        let words = model.grammar().map_or(&[0][..], Grammar::words);
+        let grammar = index("grammar", words.len());
+        model.device().write(&grammar.view(), words)?;
+        let params =
+            sample::Params { vocab: model.config().vocab as u32, capacity: BURST as u32, grammar: words.len() as u32 };
+        let call = || sample::call(params);
+        let args = [&one.logits, &settings, &grammar, &state.control, &history, &one.ids, &out].map(Buffer::view);
         let mut sample = Recording::new("sample");
         sample.push(call(), &args)?;
         let mut sample_and_feed = Recording::new("sample and feed");
@@ -79,9 +90,9 @@ impl Draw {
         }
         // The CPU gains nothing by looking ahead, and gives each token out the moment it is drawn; where sections come
         // and go, no two tokens can go in one submission.
-        let burst = if cpu || paged { 1 } else { BURST };
+        let burst = if model.device().is_cpu() || paged { 1 } else { BURST };
         let most = if paged { 1 } else { BURST };
-        Ok(Self { settings, history, out, copy, sample, sample_and_feed, save, back, burst, most })
+        Ok(Self { settings, history, constrained: true, out, copy, sample, sample_and_feed, save, back, burst, most })
     }
 
     pub(super) fn recordings(&self) -> [&Recording; 4] {
@@ -98,6 +109,9 @@ impl Session {
 
     /// Draws up to `n` tokens after the last one fed, feeding each, and gives them to `on` as they come; `on`
     /// answers whether to go on. Afterwards the state has seen exactly the tokens that `on` got.
+    ///
+    /// A model that was taught actions writes only those of its catalogue. Where the answer stands in the grammar
+    /// follows from the whole stream: an `<act>` or a part of an action that was fed is gone on from.
     pub async fn generate(
         &mut self,
         sampler: &Sampler,
@@ -109,6 +123,7 @@ impl Session {
             return Err(Error::EmptyPrompt);
         }
         self.settle()?;
+        self.draw.constrained = sampler.constrained;
         self.device().write(&self.draw.settings.view(), &sampler.settings())?;
         self.device().write(&self.draw.history.view(), &ring(&self.history, self.position))?;
         let mut made = 0;
@@ -135,7 +150,9 @@ impl Session {
 
     /// Readies the device's counters for a submission.
     fn arm(&self) -> Result<(), Error> {
-        self.device().write(&self.state.control.view(), &[1u32, self.position, 0, 0])?;
+        // No table has the state `NONE`: there everything is allowed.
+        let written = if self.draw.constrained { self.written } else { NONE };
+        self.device().write(&self.state.control.view(), &[1u32, self.position, 0, written])?;
         Ok(self.device().write(&self.draw.out.view(), &[NONE; BURST])?)
     }
 

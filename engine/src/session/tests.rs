@@ -48,6 +48,17 @@ fn model(config: &Config) -> Arc<Model> {
     Arc::new(Model::new(checkpoint, device).expect("model"))
 }
 
+/// A model that was taught actions.
+fn acting() -> Arc<Model> {
+    let tokenizer = crate::action::tests::tokenizer();
+    let mut checkpoint = Checkpoint::random(&Config { vocab: tokenizer.vocab(), ..config(Mixer::Delta) }, tokenizer, 9);
+    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
+    checkpoint.set("embed", embed).expect("set");
+    checkpoint.header.actions = Some(crate::action::tests::catalogue());
+    checkpoint.header.refusal_bias = -2.5;
+    Arc::new(Model::new(checkpoint, Arc::new(Device::Cpu(Cpu::new(1)))).expect("model"))
+}
+
 fn session(model: &Arc<Model>) -> Session {
     Session::new(model.clone()).expect("session")
 }
@@ -367,4 +378,112 @@ fn a_damaged_section_is_found_when_it_is_asked_for() {
     now(session.forced(&[5], &route(7))).expect("the others are whole");
     let result = now(session.forced(&[5], &route(8)));
     assert!(matches!(&result, Err(Error::Hash { what }) if what.contains("section 8")), "{result:?}");
+}
+
+#[test]
+fn the_grammar_is_followed_in_bursts_of_every_size() {
+    let model = acting();
+    let (tokenizer, grammar) = (model.tokenizer(), model.grammar().expect("a grammar"));
+    let act = tokenizer.special("<act>").expect("<act>");
+    let end = tokenizer.literal("\"}}").expect("an end");
+    let (mut acted, mut ended) = (0, 0);
+    for seed in 0..8 {
+        // An action that is drawn, or one that was fed and ends as soon as it may, with words after it.
+        let bias = Some(([act, end][seed as usize % 2], 1e3));
+        let sampler = Sampler { temperature: 1.5, top_k: 0, top_p: 1.0, seed, bias, ..Sampler::greedy() };
+        let fed = vec![act; seed as usize % 2];
+        let run = |burst: usize| {
+            let mut session = session(&model);
+            session.set_burst(burst);
+            now(session.prefill(&[tokenizer.user_turn("turn on the light"), fed.clone()].concat())).expect("prefill");
+            let (first, _) = generated(&mut session, &sampler, 21);
+            // Going on with another call, and in another session from a state that was kept.
+            let kept = now(session.state()).expect("state");
+            let (rest, _) = generated(&mut session, &sampler, 21);
+            let mut other = self::session(&model);
+            other.set_burst(burst);
+            other.restore(&kept).expect("restore");
+            assert_eq!(generated(&mut other, &sampler, 21).0, rest, "burst {burst}, seed {seed}");
+            ([first, rest].concat(), session.written)
+        };
+        let (tokens, written) = run(1);
+        let mut state = fed.iter().fold(crate::grammar::FREE, |state, &id| grammar.follow(state, id));
+        for &token in &tokens {
+            state = grammar.next(state, token).expect("what is drawn is allowed");
+            acted += usize::from(token == act);
+            ended += usize::from(token == end);
+        }
+        assert_eq!(state, written);
+        assert_eq!(run(3), (tokens.clone(), written), "seed {seed}");
+        assert_eq!(run(8), (tokens, written), "seed {seed}");
+    }
+    assert!(acted > 0 && ended > 0, "{acted} actions begin, {ended} end");
+}
+
+#[test]
+fn the_grammar_is_right_after_a_caller_stops_and_after_a_turn() {
+    let model = acting();
+    let (tokenizer, grammar) = (model.tokenizer(), model.grammar().expect("a grammar"));
+    let act = tokenizer.special("<act>").expect("<act>");
+    let sampler = Sampler { temperature: 1.5, top_k: 0, top_p: 1.0, seed: 3, ..Sampler::greedy() };
+    let prompt = [tokenizer.user_turn("set a timer"), vec![act]].concat();
+    let mut straight = session(&model);
+    now(straight.prefill(&prompt)).expect("prefill");
+    let (all, _) = generated(&mut straight, &sampler, 16);
+    for burst in [1, 8] {
+        for enough in 1..=14 {
+            let mut session = session(&model);
+            session.set_burst(burst);
+            now(session.prefill(&prompt)).expect("prefill");
+            let mut got = Vec::new();
+            let stop = now(session.generate(&sampler, 16, |token| {
+                got.push(token);
+                got.len() < enough
+            }));
+            assert_eq!((stop.expect("generation"), &got[..]), (Stop::Caller, &all[..enough]));
+            assert_eq!(generated(&mut session, &sampler, 16 - enough).0, all[enough..]);
+            // Another turn: what was begun is over, and the answer begins as text.
+            now(session.prefill(&tokenizer.user_turn("hello"))).expect("prefill");
+            assert_eq!(session.written, crate::grammar::FREE);
+            let (next, _) = generated(&mut session, &sampler, 5);
+            let end = next.iter().try_fold(crate::grammar::FREE, |state, &token| grammar.next(state, token));
+            assert_eq!(end, Some(session.written));
+            session.reset().expect("reset");
+            assert_eq!(session.written, crate::grammar::FREE);
+        }
+    }
+}
+
+#[test]
+fn a_sampler_fits_its_model() {
+    let model = acting();
+    let sampler = Sampler::for_model(&model);
+    let refusal = crate::action::refusal(model.tokenizer()).expect("a refusal");
+    assert_eq!((sampler.bias, sampler.stops.clone()), (Some((refusal, -2.5)), vec![0]));
+    assert!(sampler.constrained && sampler.validate(model.config().vocab).is_ok());
+    // One that was taught no actions is sampled as ever.
+    let plain = self::model(&config(Mixer::Delta));
+    let want = Sampler { stops: vec![256], ..Sampler::default() };
+    assert!(plain.grammar().is_none());
+    assert_eq!(Sampler::for_model(&plain), want);
+    // A bias that forbids in effect is obeyed, and without the grammar anything may come.
+    let mut session = session(&model);
+    let prompt = model.tokenizer().user_turn("hello");
+    now(session.prefill(&prompt)).expect("prefill");
+    let certain = Sampler { bias: Some((refusal, 1e4)), ..Sampler::greedy() };
+    assert_eq!(generated(&mut session, &certain, 3).0, [refusal; 3]);
+    let name = model.tokenizer().literal(r#"{"name":"call.end","arguments":{"#).expect("a name");
+    let loose = Sampler { bias: Some((name, 1e4)), constrained: false, ..Sampler::greedy() };
+    assert_eq!(generated(&mut session, &loose, 3).0, [name; 3]);
+    assert_eq!(session.written, crate::grammar::FREE);
+    let tight = Sampler { constrained: true, ..loose };
+    assert!(!generated(&mut session, &tight, 3).0.contains(&name));
+}
+
+#[test]
+fn a_model_whose_tokenizer_cannot_write_its_actions_is_an_error() {
+    let mut checkpoint = Checkpoint::random(&config(Mixer::Delta), Tokenizer::bytes(), 9);
+    checkpoint.header.actions = Some(crate::action::tests::catalogue());
+    let device = Arc::new(Device::Cpu(Cpu::new(1)));
+    assert!(matches!(Model::new(checkpoint, device), Err(Error::Action(_))));
 }

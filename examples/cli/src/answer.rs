@@ -9,7 +9,7 @@ use lichen::action::{Heard, Reader};
 use lichen::data::Example;
 use lichen::session::{Route, RouteMap, Session, Stop};
 use lichen::when::Moment;
-use lichen::{Action, Sampler, Tokenizer, Utf8Stream};
+use lichen::{Action, Model, Sampler, Tokenizer, Utf8Stream};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -41,8 +41,9 @@ pub(crate) fn limit(n: i64) -> Done<usize> {
 }
 
 /// The sampler of the flags.
-pub(crate) fn sampler(args: &SampleArgs, temperature: f32, tokenizer: &Tokenizer, ends: &[&str]) -> Done<Sampler> {
+pub(crate) fn sampler(args: &SampleArgs, temperature: f32, model: &Model, ends: &[&str]) -> Done<Sampler> {
     // What ends an answer, where the vocabulary has it.
+    let tokenizer = model.tokenizer();
     let stops = ends.iter().filter_map(|name| tokenizer.special(name)).collect();
     let seed = args.seed.unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
@@ -56,6 +57,7 @@ pub(crate) fn sampler(args: &SampleArgs, temperature: f32, tokenizer: &Tokenizer
         repeat_last_n: args.repeat_last_n,
         seed,
         stops,
+        ..Sampler::for_model(model)
     };
     sampler.validate(tokenizer.vocab()).map_err(|e| Failure::Usage(e.to_string()))?;
     if sampler.temperature > 0.0 {

@@ -40,7 +40,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     }
     let n = answer::limit(args.n_predict)?;
     let model = load::model(&args.model)?;
-    let sampler = answer::sampler(&args.sample, 0.7, model.tokenizer(), &["<end>", "<user>"])?;
+    let sampler = answer::sampler(&args.sample, 0.7, &model, &["<end>", "<user>"])?;
     let session = load::session(&model)?;
     let stops = args.sample.stop.clone();
     let mut chat = Chat { model, session, sampler, stops, n, map: None };

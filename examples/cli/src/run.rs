@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         }
         false => (asked.prompt(&model)?, &["<end>", "<user>"]),
     };
-    let sampler = answer::sampler(&args.sample, 0.0, tokenizer, ends)?;
+    let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?;
     let mut session = load::session(&model)?;
     interrupt::listen();
     let map = answer::take_in(&mut session, &prompt, args.route || args.route_png.is_some())?;

@@ -36,9 +36,7 @@ pub(super) struct Asker {
 impl Asker {
     pub(super) fn new(model: &Arc<Model>) -> Done<Self> {
         let session = load::session(model)?;
-        let tokenizer = model.tokenizer();
-        let stops = ["<end>", "<user>"].iter().filter_map(|name| tokenizer.special(name)).collect();
-        Ok(Self { model: model.clone(), session, sampler: Sampler { stops, ..Sampler::greedy() } })
+        Ok(Self { model: model.clone(), session, sampler: Sampler { temperature: 0.0, ..Sampler::for_model(model) } })
     }
 
     /// Begins a new conversation.
