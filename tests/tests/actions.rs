@@ -43,6 +43,7 @@ fn file() -> Vec<u8> {
         shared: 16,
         route: 8,
         rho: 1.0,
+        turn: 0,
         senses: None,
     };
     let mut checkpoint = Checkpoint::random(&config, tokenizer, 9);

@@ -266,6 +266,9 @@ pub(crate) struct EvalArgs {
     /// Name of the label set, or the language of translations [default: the folder's, the file's]
     #[arg(long, value_name = "NAME")]
     pub(crate) set: Option<String>,
+    /// Find the bias on refusing at which this share of what is in scope is refused (intents, on validation data)
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) fit_refusals: Option<f64>,
     /// Ask at most so many of each file, spread evenly
     #[arg(long, value_name = "N")]
     pub(crate) most: Option<usize>,
@@ -428,6 +431,9 @@ pub(crate) struct QuantizeArgs {
     pub(crate) to: StorageArg,
     #[command(flatten)]
     pub(crate) parts: PartsArgs,
+    /// Bias on refusing that the file keeps, as `eval --fit-refusals` finds it [default: the model's]
+    #[arg(long, value_name = "LOGITS", allow_negative_numbers = true)]
+    pub(crate) refusal_bias: Option<f32>,
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,

@@ -12,7 +12,7 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let file = load::bytes(path)?;
     let before = load::header(path, &file)?;
     let storage = args.parts.storage(args.to);
-    if before.storage == storage {
+    if before.storage == storage && args.refusal_bias.is_none_or(|bias| bias == before.refusal_bias) {
         let why = format!("{} is stored as {storage} already", load::name(path));
         return Err(Failure::Usage(why));
     }
@@ -23,6 +23,12 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     files::may_overwrite(&args.out, args.yes)?;
     let mut checkpoint = load::checkpoint(path)?;
     checkpoint.header.parent = Some(before.id.clone());
+    if let Some(bias) = args.refusal_bias {
+        if !bias.is_finite() || checkpoint.header.actions.is_none() {
+            return Err(Failure::Usage("--refusal-bias is a number, for a model that knows actions".into()));
+        }
+        checkpoint.header.refusal_bias = bias;
+    }
     files::write(&args.out, |out| {
         checkpoint.write(storage, out).map_err(Failure::with(format!("cannot write {}", args.out.display())))
     })?;

@@ -1,6 +1,6 @@
 //! Asks a model and reads its answers, one conversation at a time.
 
-use crate::failure::Done;
+use crate::failure::{Done, Failure};
 use crate::load;
 use crate::sets::senses::Sense;
 use lichen::action::{self, Action};
@@ -65,6 +65,21 @@ impl Asker {
         let answer = action::read(tokenizer, &ids);
         let text = String::from_utf8_lossy(&answer.said).trim().to_string();
         Ok(Reply { actions: answer.actions, text })
+    }
+
+    /// How far the token that refuses is ahead of all others where the answer to a lone turn begins, in logits, before any
+    /// bias; negative where it is behind.
+    pub(super) fn refusal_margin(&mut self, turn: &Turn) -> Done<f32> {
+        self.forget()?;
+        let tokenizer = self.model.tokenizer();
+        let refusal =
+            action::refusal(tokenizer).ok_or_else(|| Failure::Failed("this model has no token that refuses".into()))?;
+        let prompt = Encoder::new(tokenizer, None).prompt(turn)?;
+        pollster::block_on(self.session.perceive(&prompt))?;
+        let logits = pollster::block_on(self.session.logits())?;
+        let others = logits.iter().enumerate().filter(|(id, _)| *id != refusal as usize);
+        let best = others.map(|(_, l)| *l).fold(f32::NEG_INFINITY, f32::max);
+        Ok(logits[refusal as usize] - best)
     }
 
     /// The only turn of a conversation.

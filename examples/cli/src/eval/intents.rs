@@ -58,6 +58,28 @@ pub(super) fn intents(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, rep
     Ok(())
 }
 
+/// The bias at which just a share of what is in scope would be refused, and what else it would refuse.
+pub(super) fn fit_refusals(args: &EvalArgs, share: f64, files: &[PathBuf], asker: &mut Asker) -> Done<(f32, f64)> {
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for file in files {
+        let set = args.set.clone().unwrap_or_else(|| set_name(file));
+        let lines = some(readers::lines::<Labelled>(file)?, args.most);
+        for (i, line) in lines.iter().enumerate() {
+            step(i, lines.len())?;
+            let margin = asker.refusal_margin(&line.asked(&set))?;
+            if line.intent == OUT_OF_SCOPE { outside.push(margin) } else { inside.push(margin) }
+        }
+    }
+    if inside.is_empty() || outside.is_empty() {
+        return Err(Failure::Failed("the data needs requests in scope, and out of scope (intent oos)".into()));
+    }
+    inside.sort_by(f32::total_cmp);
+    let at = ((1.0 - share) * inside.len() as f64) as usize;
+    let bias = -inside[at.min(inside.len() - 1)];
+    let caught = outside.iter().filter(|margin| **margin + bias > 0.0).count() as f64 / outside.len() as f64;
+    Ok((bias, caught))
+}
+
 /// `label; slot: value; slot: value`.
 fn parse(text: &str) -> (&str, Vec<Slot>) {
     let mut parts = text.split("; ");

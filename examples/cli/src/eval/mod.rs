@@ -35,6 +35,19 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     interrupt::listen();
     let mut asker = Asker::new(&model)?;
     let mut report = Report::new(args.suite, &model);
+    if let Some(share) = args.fit_refusals {
+        if args.suite != Suite::Intents || !(0.0..1.0).contains(&share) {
+            return Err(Failure::Usage("--fit-refusals is for --suite intents and takes a share below 1".into()));
+        }
+        let (bias, caught) = intents::fit_refusals(args, share, &files, &mut asker)?;
+        report.set("refusal_bias", bias);
+        report.set("oos_recall", caught);
+        report.lines.push(format!("a refusal bias of {bias:.3} refuses {:.1}% of what is in scope", 100.0 * share));
+        report
+            .lines
+            .push(format!("and {:.1}% of what is not; store it by: lichen quantize --refusal-bias", 100.0 * caught));
+        return report.print(args.json);
+    }
     match args.suite {
         Suite::Lm => {}
         Suite::Intents => intents::intents(args, &files, &mut asker, &mut report)?,
