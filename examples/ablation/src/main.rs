@@ -5,8 +5,8 @@
 //! line of JSON a run, then a table.
 
 use clap::Parser;
-use lichen::data::{Dataset, Document};
-use lichen::train::{Sequence, TrainOptions, Trainer};
+use lichen::data::{Dataset, Document, Example};
+use lichen::train::{TrainOptions, Trainer};
 use lichen::{Checkpoint, Config, Device, Error, Mixer, Tokenizer};
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ fn base() -> Config {
         neurons: 32,
         shared: 32,
         route: 32,
-        rho: 1.0,
+        ..Config::nano()
     }
 }
 
@@ -82,8 +82,8 @@ const SYMBOLS: usize = 64;
 /// Pairs, then queries each followed by its value.
 const RECALL_LEN: usize = 4 * PAIRS;
 
-/// Fills one recall sequence; only the values after the queries count.
-fn recall(random: &mut lichen::Random, s: Sequence<'_>) {
+/// One recall sequence; only the values after the queries count.
+fn recall(random: &mut lichen::Random) -> Example {
     let mut keys: Vec<usize> = (0..SYMBOLS).collect();
     for i in 0..PAIRS {
         keys.swap(i, i + random.below(SYMBOLS - i));
@@ -94,12 +94,9 @@ fn recall(random: &mut lichen::Random, s: Sequence<'_>) {
         order.swap(i, i + random.below(PAIRS - i));
     }
     let pairs = (0..PAIRS).chain(order).flat_map(|i| [keys[i] as u32, values[i] as u32]);
-    let tokens: Vec<u32> = pairs.chain([0]).collect();
-    s.ids.copy_from_slice(&tokens[..RECALL_LEN]);
-    s.targets.copy_from_slice(&tokens[1..=RECALL_LEN]);
-    for (i, w) in s.weights.iter_mut().enumerate() {
-        *w = f32::from(u8::from(i >= 2 * PAIRS && i % 2 == 0));
-    }
+    let ids: Vec<u32> = pairs.chain([0]).collect();
+    let asked = |i: usize| f32::from(u8::from(i > 2 * PAIRS && i % 2 == 1));
+    Example { weights: (0..ids.len()).map(asked).collect(), ids, ..Example::default() }
 }
 
 struct Run {
@@ -144,7 +141,7 @@ fn associative(config: &Config, lr: f32, seed: u64, args: &Args, device: &Arc<De
     let mut trainer = Trainer::new(Checkpoint::random(&config, Tokenizer::bytes(), seed), options, device.clone())?;
     let mut tokens = 0;
     while !trainer.done() {
-        tokens += trainer.update(recall)?.tokens;
+        tokens += trainer.update(|random| Ok(recall(random)))?.tokens;
     }
     Ok(Run { tokens, score: pollster::block_on(right(&trainer, device))? })
 }
@@ -156,14 +153,13 @@ async fn right(trainer: &Trainer, device: &Arc<Device>) -> Result<f64, Error> {
     let mut random = lichen::Random::new(0xFEED);
     let (mut hits, mut all) = (0, 0);
     for _ in 0..64 {
-        let (mut ids, mut targets, mut weights) = ([0; RECALL_LEN], [0; RECALL_LEN], [1.0; RECALL_LEN]);
-        recall(&mut random, Sequence { ids: &mut ids, targets: &mut targets, weights: &mut weights });
+        let example = recall(&mut random);
         session.reset()?;
         for i in 0..RECALL_LEN {
-            let logits = session.step(ids[i]).await?;
-            if weights[i] > 0.0 {
+            let logits = session.step(example.ids[i]).await?;
+            if example.weights[i + 1] > 0.0 {
                 let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-                hits += u64::from(best == Some(targets[i] as usize));
+                hits += u64::from(best == Some(example.ids[i + 1] as usize));
                 all += 1;
             }
         }
