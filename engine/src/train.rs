@@ -35,6 +35,9 @@ pub struct TrainOptions {
     pub context: usize,
     /// Updates in all.
     pub steps: u64,
+    /// Updates after which the run ends although its schedule goes on: for weights that another run goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<u64>,
     /// Highest learning rate.
     pub lr: f32,
     /// Updates until the learning rate is highest.
@@ -64,6 +67,7 @@ impl Default for TrainOptions {
             micro: 16,
             context: 128,
             steps: 1000,
+            stop: None,
             lr: 3e-3,
             warmup: 100,
             lr_floor: 0.05,
@@ -97,6 +101,10 @@ impl TrainOptions {
             Some((_, rule)) => Err(Error::Train((*rule).into())),
             None => Ok(()),
         }
+    }
+    /// Updates that are done in the end.
+    pub fn last(&self) -> u64 {
+        self.stop.unwrap_or(self.steps).min(self.steps)
     }
     /// Learning rate of an update: linear warm-up, then a cosine to the floor.
     pub fn lr_at(&self, step: u64) -> f32 {
@@ -197,7 +205,7 @@ impl Trainer {
     }
     /// Whether all updates are done.
     pub fn done(&self) -> bool {
-        self.step >= self.options.steps
+        self.step >= self.options.last()
     }
     /// How this run trains.
     pub fn options(&self) -> &TrainOptions {
@@ -296,7 +304,7 @@ impl Trainer {
         self.balance(&load)?;
         self.step += 1;
         let contrast = (apart.1 > 0).then(|| apart.0 / apart.1 as f64);
-        Ok(Progress { step: self.step, steps: o.steps, loss, contrast, lr, grad_norm, tokens: tokens as u64 })
+        Ok(Progress { step: self.step, steps: o.last(), loss, contrast, lr, grad_norm, tokens: tokens as u64 })
     }
 
     /// The contrast loss of a group's turns, how many have a fellow, and the gradient of all; the background follows

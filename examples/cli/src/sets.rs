@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     /// `.jsonl` with `file` and `word`, `label` or `reply` and `actions`, the files beside it or in a `.tar.xz`: what
     /// is heard.
     Clips,
+    /// `.jsonl` with `file` and `text`: the words that are heard, as the task `words`.
+    Transcripts,
 }
 
 /// The words of the digits.
@@ -59,6 +61,7 @@ pub(crate) struct Clip {
     word: Option<String>,
     label: Option<String>,
     reply: Option<String>,
+    text: Option<String>,
     #[serde(default)]
     actions: Vec<serde_json::Value>,
     pub(crate) speaker: Option<String>,
@@ -169,12 +172,18 @@ pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String]) -> Done<V
                     pair(seen(), Turn::new(Speaker::Lichen, line.name), Sense::picture(&picture));
                 }
             }
-            Kind::Clips => {
+            Kind::Clips | Kind::Transcripts => {
                 let files = Files::beside(path)?;
                 let left_out = |clip: &Clip| clip.speaker.as_ref().is_some_and(|s| without.contains(s));
                 for clip in readers::lines::<Clip>(path)?.into_iter().filter(|clip| !left_out(clip)) {
-                    let sound = files.sound(&clip.file)?;
-                    pair(heard(), clip.answer()?, Sense::sound(&sound));
+                    let sound = Sense::sound(&files.sound(&clip.file)?);
+                    match kind {
+                        Kind::Transcripts => {
+                            let asked = Turn { task: Some("words".into()), ..heard() };
+                            pair(asked, Turn::new(Speaker::Lichen, clip.text.unwrap_or_default()), sound);
+                        }
+                        _ => pair(heard(), clip.answer()?, sound),
+                    }
                 }
             }
             Kind::Intents => {

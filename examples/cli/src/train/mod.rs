@@ -117,7 +117,7 @@ pub(crate) fn train(args: &TrainArgs) -> Done {
 impl Run {
     fn go(&mut self, save_every: Duration, as_json: bool) -> Done {
         let options = self.trainer.options();
-        let (steps, first) = (options.steps, self.trainer.position());
+        let (steps, first) = (options.last(), self.trainer.position());
         note(&self.head());
         let mut meter = Meter::new(first, steps, self.smooth);
         let started = Instant::now();
@@ -186,14 +186,14 @@ impl Run {
     /// What is trained on what, in a line.
     fn head(&self) -> String {
         let (config, options) = (self.trainer.config(), self.trainer.options());
-        let tokens = options.steps * (options.batch * options.context) as u64;
+        let tokens = options.last() * (options.batch * options.context) as u64;
         let have = self.data.tokens();
         format!(
             "{} weights, {} active; {} tokens of text, {} updates of {} sequences of {} ({:.1} times the text)",
             short(config.total_params()),
             short(config.active_params()),
             short(have as u64),
-            options.steps,
+            options.last(),
             options.batch,
             options.context,
             tokens as f64 / have.max(1) as f64

@@ -102,7 +102,7 @@ pub(super) fn resume(args: &TrainArgs, files: Files, device: Arc<Device>) -> Don
     }
     let validation = validation(held_out, trainer.tokenizer())?;
     let storage = record.as_ref().map_or(crate::args::StorageArg::F16, |r| r.storage);
-    note(&format!("going on after update {} of {}", trainer.position(), trainer.options().steps));
+    note(&format!("going on after update {} of {}", trainer.position(), trainer.options().last()));
     Ok(Run { files, trainer, data, validation, storage, log, smooth })
 }
 
@@ -194,7 +194,7 @@ fn paced(
     let pace = start.elapsed().as_secs_f64() / f64::from(n);
     let steps = ((1.0 - SAVING) * seconds / pace).max(1.0) as u64;
     note(&format!("{pace:.3} s an update: {steps} updates in {:.1} minutes", seconds / 60.0));
-    Ok(TrainOptions { steps, warmup: options.warmup.min(steps / 10), ..options })
+    Ok(TrainOptions { steps, stop: None, warmup: options.warmup.min(steps / 10), ..options })
 }
 
 fn validation(paths: &[PathBuf], tokenizer: &Tokenizer) -> Done<Option<Dataset>> {
