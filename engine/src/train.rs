@@ -504,7 +504,7 @@ impl Group<'_> {
         }
         device.write(&run.targets.view(), &targets)?;
         device.write(&run.row_weights.view(), &weights)?;
-        Ok(run.state.reset(device)?)
+        run.state.reset(device)
     }
 }
 
