@@ -333,21 +333,24 @@ fn under_a_grammar(c: &mut Cases<Params>) {
     let at = |state: u32| move |_: &mut crate::cases::Random, i: usize| [1, 300, 1, state][i];
     let greedy = [0.0f32.to_bits(), 0, 1.0f32.to_bits(), 1.0f32.to_bits(), 0, 0];
     let rising = |_: &mut crate::cases::Random, i: usize| i as f64 / 8.0;
-    // The bias changes the winner, in both directions, and comes before the penalty: (3 + 4) / 2 loses to 4.
+    // The bias changes the winner, in both directions, and comes before the penalty: (3 + 4) / 2 wins over 3, not 4.
     biased(c.add("bias_up", plain(300)), greedy, 7, 60.0).reals("logits", rising).ids("control", at(0));
     biased(c.add("bias_down", plain(300)), greedy, 299, -2.0).reals("logits", rising).ids("control", at(0));
     let halved = [greedy[0], 0, greedy[2], 2.0f32.to_bits(), 0, 256];
-    biased(c.add("bias_then_penalty", plain(300)), halved, 9, 4.0)
-        .reals("logits", |_, i| [3.0, 4.0, 0.0][usize::from(i != 9) + usize::from(i != 9 && i != 20)])
-        .ids("history", |_, _| 9)
-        .ids("control", at(0));
+    for (name, other) in [("bias_then_penalty", 3.0), ("bias_before_penalty", 4.0)] {
+        biased(c.add(name, plain(300)), halved, 9, 4.0)
+            .reals("logits", move |_, i| [3.0, other, 0.0][usize::from(i != 9) + usize::from(i != 9 && i != 20)])
+            .ids("history", |_, _| 9)
+            .ids("control", at(0));
+    }
     // What is no number stays none.
     biased(c.add("bias_nan", plain(300)), greedy, 299, 9.0)
         .reals("logits", |_, i| if i == 299 { f64::NAN } else { i as f64 / 8.0 })
         .ids("control", at(0));
     for seed in 0..3 {
         let drawn = [1.0f32.to_bits(), 0, 0.9f32.to_bits(), 1.2f32.to_bits(), seed, 64];
-        biased(c.add(&format!("bias_drawn{seed}"), plain(500)), drawn, 11, 6.0)
+        biased(c.add(&format!("bias_drawn{seed}"), plain(500)), drawn, 11, 8.0)
+            .reals("logits", |r, _| r.normal())
             .ids("control", at(0))
             .ids("history", |r, _| r.below(500) as u32);
     }
@@ -377,9 +380,9 @@ fn under_a_grammar(c: &mut Cases<Params>) {
     // An allowed minus infinity or NaN goes before every forbidden number.
     for (name, temperature) in [("greedy", 0.0), ("drawn", 1.0)] {
         let draft = set(c.add(&format!("allowed_lowest_{name}"), of(600)), temperature, 0, 1.0, 1.0, 0, 9);
-        let lowest = |r: &mut crate::cases::Random, i: usize| match i % 50 {
-            11 => f64::NEG_INFINITY,
-            31 => f64::NAN,
+        let lowest = |r: &mut crate::cases::Random, i: usize| match i % 20 {
+            1 => f64::NEG_INFINITY,
+            11 => f64::NAN,
             _ => r.normal(),
         };
         grammar(draft.reals("logits", lowest).ids("control", at(0)), 600, |id| u32::from(id % 10 == 1), only);

@@ -117,11 +117,6 @@ fn candidate_count(most: u32) -> u32 {
     return min(min(k, 256u), most);
 }
 
-// Whether `c` is a candidate and does not come after `floor`.
-fn reaches(c: vec2<u32>, floor: vec2<u32>) -> bool {
-    return c.x != 0u && !goes_before(floor, c);
-}
-
 // Keys of the infinities; NaN has that of minus infinity.
 fn weight_of(key: u32) -> f32 {
     if (key == top[0].x) {
@@ -242,7 +237,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         return;
     }
     let count = candidate_count(most);
-    // Zeros, which every candidate reaches, where the allowed ones are in fewer lanes.
+    // Where the allowed tokens lie in fewer lanes these are zeros: every candidate reaches them and NOTHING does not.
     let lowest = top[count - 1u];
 
     // The k-th candidate, digit by digit of (key, ~id): in each round the bin that it falls in.
@@ -256,7 +251,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         for (var i = lane; i < p.vocab; i += 256u) {
             let c = candidate(i, recent, row);
             let word = vec2<u32>(c.x, ~c.y);
-            if (reaches(c, lowest) && all(((word ^ prefix) & known) == vec2<u32>(0u))) {
+            if (!goes_before(lowest, c) && all(((word ^ prefix) & known) == vec2<u32>(0u))) {
                 atomicAdd(&bins[(select(word.y, word.x, digit < 4u) >> shift) & 255u], 1u);
             }
         }
@@ -290,7 +285,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     for (var i = lane; i < p.vocab; i += 256u) {
         let c = candidate(i, recent, row);
-        if (reaches(c, last)) {
+        if (!goes_before(last, c)) {
             found[atomicAdd(&found_count, 1u)] = c;
         }
     }
