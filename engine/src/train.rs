@@ -329,6 +329,25 @@ impl Trainer {
         Ok(((loss, anchors), gradient))
     }
 
+    /// The vectors of the turns of each sequence, less the background; the options must ask for contrast.
+    pub fn turn_vectors(&mut self, examples: &[Example]) -> Result<Vec<Vec<Vec<f32>>>, Error> {
+        let mut vectors = vec![Vec::new(); examples.len()];
+        for (example, vectors) in examples.iter().zip(&mut vectors) {
+            for group in self.groups(std::slice::from_ref(example))? {
+                let run = self.run(group.form(&self.options))?;
+                let Some(turns) = &run.graph.turns else { continue };
+                group.fill(&self.device, &run)?;
+                let cpu = cpu(&self.device)?;
+                cpu.run_taped(&run.graph.recording)?;
+                let means: Vec<f32> = cpu.values(&turns.means.view())?;
+                let background: Vec<f32> = cpu.values(&self.weights.buffer("turn.background")?.view())?;
+                let less = |mean: &[f32]| mean.iter().zip(&background).map(|(m, b)| m - b).collect();
+                vectors.extend(means.chunks(background.len()).take(example.about.len()).map(less));
+            }
+        }
+        Ok(vectors)
+    }
+
     /// Sequences that run together, longest first; each group is as long as its first.
     fn groups<'a>(&self, examples: &'a [Example]) -> Result<Vec<Group<'a>>, Error> {
         let o = &self.options;

@@ -69,7 +69,8 @@ fn stems_learn_to_tell_bright_from_dark() {
     let right = scores.iter().filter(|s| s.exact).count();
     assert!(right >= 31, "{right} of 32 right");
     // A session sees and hears the same as the trainer.
-    let model = Model::new(block_on(trainer.checkpoint()).expect("weights"), Arc::new(Device::cpu(1))).expect("a model");
+    let model =
+        Model::new(block_on(trainer.checkpoint()).expect("weights"), Arc::new(Device::cpu(1))).expect("a model");
     let mut session = Session::new(Arc::new(model)).expect("a session");
     for (example, score) in held_out.iter().zip(&scores) {
         session.reset().expect("resets");
@@ -146,7 +147,8 @@ fn what_does_not_fit_is_an_error() {
     for bad in [few, wanted, unknown] {
         assert!(trainer.score(&[bad.clone()]).is_err());
         let device = Arc::new(Device::cpu(1));
-        let mut session = Session::new(Arc::new(Model::new(checkpoint(), device).expect("a model"))).expect("a session");
+        let mut session =
+            Session::new(Arc::new(Model::new(checkpoint(), device).expect("a model"))).expect("a session");
         assert!(block_on(session.perceive(&bad)).is_err());
         // Nothing of it was taken in.
         assert_eq!(session.position(), 0);

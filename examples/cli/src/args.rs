@@ -241,6 +241,8 @@ pub(crate) enum Suite {
     Sounds,
     /// What a model knows after it was told (.jsonl with teach and probes)
     Lessons,
+    /// How well vectors of turns tell personal facts apart (dialogues with about)
+    Turns,
 }
 
 #[derive(Args, Debug)]

@@ -22,7 +22,7 @@ pub(crate) fn lines(map: &RouteMap) -> Vec<String> {
         };
         let row: String = heat.iter().map(shade).collect();
         let woken = heat.iter().filter(|h| **h > 0.0).count();
-        format!("layer {layer:2} {row} {woken} of {}", heat.len())
+        format!("layer {layer:<2} {row} {woken} of {}", heat.len())
     };
     (0..map.layers.len()).map(line).collect()
 }

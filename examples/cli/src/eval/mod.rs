@@ -8,6 +8,7 @@ mod lm;
 mod senses;
 mod stats;
 mod translate;
+mod turns;
 
 use crate::args::{EvalArgs, Suite};
 use crate::failure::{Done, Failure};
@@ -50,6 +51,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     }
     match args.suite {
         Suite::Lm => {}
+        Suite::Turns => turns::turns(args, &files, &mut report)?,
         Suite::Intents => intents::intents(args, &files, &mut asker, &mut report)?,
         Suite::Actions => intents::actions(args, &files, &mut asker, &mut report)?,
         Suite::Translate => translate::translate(args, &files, &mut asker, &mut report)?,

@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod files;
 mod memory;
+mod senses;
 mod training;
 mod usage;
 
