@@ -3,7 +3,7 @@
 //! zeros outside of x, act identity or SiLU. What lies after the last row and column is padding too, as far as the
 //! given output size reaches.
 //!
-//! Shapes, channels last: x [batch, in_h, in_w, in_c], w [out_c, kernel_h, kernel_w, in_c], bias [out_c],
+//! Shapes, channels last: x [batch, in_h, in_w, in_c], w [out_c, kernel_h, kernel_w, in_c], bias \[out_c\],
 //! y [batch, out_h, out_w, out_c]. Cost: O(batch out_h out_w out_c kernel_h kernel_w in_c).
 
 use crate::cases::Cases;
