@@ -3,6 +3,7 @@
 //! One builder serves decode (one token), prefill (a chunk) and training (a batch of sequences): the same
 //! operations with other row counts. See ARCHITECTURE.md for the equations.
 
+mod sections;
 mod senses;
 
 pub use senses::{PICTURE, SenseBuffers};
@@ -15,8 +16,7 @@ use lichen_shaders::kernel::{Call, Kind};
 use lichen_shaders::packed::Format;
 use lichen_shaders::{
     add, conv, delta_inputs, embed, embed_packed, gate, matmul, matmul_packed, matmul_quantized, mcsd_decay,
-    mcsd_slope, quantize, rms_norm, router, router_gate, scan, section_down, section_down_packed, section_lists,
-    section_sum, section_up, section_up_packed, section_up_quantized, segment_mean, slope,
+    mcsd_slope, quantize, rms_norm, scan, slope,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -478,137 +478,6 @@ impl Builder<'_> {
         let from_decay = self.project("mix.yd", &decay, 0, c.width, "mix.out_decay", 1)?;
         let y = self.add("mix.y", &from_slope, &from_decay)?;
         self.add("x.mix", x, &y)
-    }
-
-    /// The FSA layer: the router wakes K sections beside the shared ones; suppressed features stay exactly zero.
-    fn sections(&mut self, x: &View) -> Result<View, Error> {
-        let c = self.c;
-        let (rows, slots) = (self.rows as u32, c.slots());
-        let gain = self.weight("ffn.norm")?;
-        let z = self.norm("ffn.z", x, gain, c.width, 1)?;
-        if self.shape.turns > 0 && self.layer == c.turn_layer() {
-            self.turn_means(&z)?;
-        }
-        let mut route = self.route(&z)?;
-        let (ids, gates) = (route.ids.view(), route.gates.view());
-        let (places, tiles) = self.lists(&mut route)?;
-        if route.places.is_some() {
-            let label = self.recording.label().to_string();
-            self.heads.push(std::mem::replace(&mut self.recording, Recording::new(label)));
-        }
-        let h = self.scratch("ffn.h", slots * c.neurons);
-        let out = self.scratch("ffn.slots", slots * c.width);
-        let parts = self.weights.sections(self.layer)?.clone();
-        let kind = if parts.format.is_some() { Kind::Index } else { Kind::Real };
-        let nothing = Buffer::new("nothing", kind, Role::State, 64);
-        let stride = match parts.format {
-            None => c.stride(),
-            Some(format) => section_up_packed::slab_words(format, c.neurons, c.width),
-        };
-        let windows = parts.buffers.chunks(4).enumerate().map(|(i, chunks)| {
-            let bound: [View; 4] = std::array::from_fn(|j| chunks.get(j).unwrap_or(&nothing).view());
-            let params = section_up::Params {
-                rows,
-                picks: slots as u32,
-                width: c.width as u32,
-                neurons: c.neurons as u32,
-                stride: stride as u32,
-                first: (i * 4 * parts.rows) as u32,
-                per_chunk: parts.rows as u32,
-                chunks: chunks.len() as u32,
-                c0: bound[0].len as u32,
-                c1: bound[1].len as u32,
-                c2: bound[2].len as u32,
-                c3: bound[3].len as u32,
-                tiles,
-            };
-            (params, bound)
-        });
-        let integers = parts.format.is_some_and(Format::has_scales);
-        let z = if integers { self.quantize("ffn.z8", &z, self.rows)? } else { z };
-        for (params, [a, b, c, d]) in windows.clone() {
-            let call = match parts.format.map(|format| section_up_packed::Params::new(params, format)) {
-                None => section_up::call(params),
-                Some(params) if integers => section_up_quantized::call(params),
-                Some(params) => section_up_packed::call(params),
-            };
-            self.push(call, &[z.clone(), places.clone(), a, b, c, d, h.clone()])?;
-        }
-        for (params, [a, b, c, d]) in windows {
-            let call = match parts.format {
-                None => section_down::call(params),
-                Some(format) => section_down_packed::call(section_up_packed::Params::new(params, format)),
-            };
-            self.push(call, &[h.clone(), places.clone(), a, b, c, d, out.clone()])?;
-        }
-        let y = self.scratch("x.ffn", c.width);
-        let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
-        self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
-        self.routes.push(route);
-        Ok(y)
-    }
-
-    /// The mean of each turn's rows in the space where gates compare turns.
-    fn turn_means(&mut self, z: &View) -> Result<(), Error> {
-        let (rows, width, turns) = (self.rows, self.c.turn, self.shape.turns);
-        let projected = self.scratch("turn.z", width);
-        let (r, inputs, outputs) = (rows as u32, self.c.width as u32, width as u32);
-        let params = matmul::Params { rows: r, inputs, outputs, groups: 1, x_stride: inputs, x_offset: 0 };
-        let w = self.weights.buffer("turn.project")?.view();
-        self.push(matmul::call(params), &[z.clone(), w, projected.clone()])?;
-        let numbers = Buffer::new("turns of rows", Kind::Index, Role::Scratch, rows);
-        let means = Buffer::new("turn means", Kind::Real, Role::Scratch, turns * width);
-        let call = segment_mean::call(segment_mean::Params { rows: r, width: outputs, segments: turns as u32 });
-        self.push(call, &[projected, numbers.view(), means.view()])?;
-        self.turns = Some(TurnBuffers { rows: numbers, means });
-        Ok(())
-    }
-
-    /// The picks as section kernels take them, and how many tiles of lists follow them: a GPU with many tokens reads a
-    /// section once for all that picked it. The CPU groups them by itself.
-    fn lists(&mut self, route: &mut RouteBuffers) -> Result<(View, u32), Error> {
-        let (picks, sections) = (route.ids.len() as u32, self.c.all_sections() as u32);
-        if !self.device.traits().is_some_and(|traits| section_lists::pay(picks, sections, traits)) {
-            return Ok((route.places.as_ref().unwrap_or(&route.ids).view(), 0));
-        }
-        let tiles = section_lists::tiles(picks, sections);
-        let index = |name, len| Buffer::new(format!("{}.{name}", self.layer), Kind::Index, Role::Scratch, len);
-        let counts = index("counts", self.c.all_sections());
-        let plan = index("plan", route.ids.len() + (tiles * section_lists::TILE) as usize);
-        let call = section_lists::call(section_lists::Params { picks, sections });
-        self.push(call, &[route.ids.view(), counts.view(), plan.view()])?;
-        // The lists name slots, and so hold wherever the caller says that a slot's section lies.
-        route.places = route.places.is_some().then(|| plan.clone());
-        Ok((plan.view(), tiles))
-    }
-
-    fn route(&mut self, z: &View) -> Result<RouteBuffers, Error> {
-        let c = self.c;
-        let (slots, shared) = (c.slots(), c.shared_sections());
-        let ids = Buffer::new(format!("{}.ids", self.layer), Kind::Index, Role::Scratch, self.rows * slots);
-        let gates = Buffer::new(format!("{}.gates", self.layer), Kind::Real, Role::Scratch, self.rows * slots);
-        if c.sections == 0 {
-            // A dense layer: every token uses the shared sections, always.
-            let every: Vec<u32> = (0..self.rows * slots).map(|i| (i % slots) as u32).collect();
-            self.device.write(&ids.view(), &every)?;
-            self.device.write(&gates.view(), &vec![1f32; gates.len()])?;
-            return Ok(RouteBuffers { scores: None, ids, gates, places: None });
-        }
-        let (rows, sections, picks, always) = (self.rows as u32, c.sections as u32, c.picks as u32, shared as u32);
-        let p = self.project("ffn.p", z, 0, c.width, "route.project", 1)?;
-        let a = self.project("ffn.a", &p, 0, c.route, "route.rows", 1)?;
-        let mut scores = None;
-        if !self.shape.forced {
-            let s = Buffer::new(format!("{}.scores", self.layer), Kind::Real, Role::Scratch, self.rows * c.sections);
-            let call = router::call(router::Params { rows, sections, picks, always });
-            self.push(call, &[a.clone(), self.weight("route.bias")?, s.view(), ids.view()])?;
-            scores = Some(s);
-        }
-        let call = router_gate::call(router_gate::Params { rows, sections, picks, always, scale: c.rho });
-        self.push(call, &[a, ids.view(), gates.view()])?;
-        let place = || Buffer::new(format!("{}.places", self.layer), Kind::Index, Role::Scratch, self.rows * slots);
-        let places = self.weights.paged().then(place);
-        Ok(RouteBuffers { scores, ids, gates, places })
     }
 
     fn head(&mut self, x: &View, picked: Option<&Buffer>) -> Result<Buffer, Error> {
