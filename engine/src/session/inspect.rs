@@ -33,6 +33,11 @@ impl RouteMap {
     pub fn rows(&self) -> usize {
         self.layers.first().map_or(0, Vec::len)
     }
+    /// The last row alone: where an answer begins.
+    pub fn last(&self) -> Self {
+        let layers = self.layers.iter().map(|rows| rows.last().cloned().into_iter().collect()).collect();
+        Self { sections: self.sections, layers }
+    }
     /// How much each section of a layer was woken: its gates summed over the rows, over the number of rows.
     pub fn heat(&self, layer: usize) -> Vec<f32> {
         let mut heat = vec![0.0; self.sections];

@@ -241,6 +241,9 @@ pub(crate) enum Suite {
     Sounds,
     /// What a model knows after it was told (.jsonl with teach and probes)
     Lessons,
+    /// How much more the senses share sections for the same thing than for others (an index of concepts, its sets
+    /// in the folders beside its own)
+    Sharing,
     /// How well vectors of turns tell personal facts apart (dialogues with about)
     Turns,
 }

@@ -5,7 +5,7 @@ use crate::load;
 use crate::sets::senses::Sense;
 use lichen::action::{self, Action};
 use lichen::data::{Encoder, Turn};
-use lichen::session::Session;
+use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler};
 use std::sync::Arc;
 
@@ -80,6 +80,16 @@ impl Asker {
         let others = logits.iter().enumerate().filter(|(id, _)| *id != refusal as usize);
         let best = others.map(|(_, l)| *l).fold(f32::NEG_INFINITY, f32::max);
         Ok(logits[refusal as usize] - best)
+    }
+
+    /// The route of a lone turn.
+    pub(super) fn route(&mut self, turn: &Turn, sense: Option<&Sense>) -> Done<RouteMap> {
+        self.forget()?;
+        let mut prompt = Encoder::new(self.model.tokenizer(), None).prompt(turn)?;
+        if let Some(sense) = sense {
+            sense.fill(&mut prompt, None);
+        }
+        Ok(pollster::block_on(self.session.perceive_routed(&prompt))?)
     }
 
     /// The only turn of a conversation.

@@ -6,6 +6,7 @@ mod intents;
 mod lessons;
 mod lm;
 mod senses;
+mod sharing;
 mod stats;
 mod translate;
 mod turns;
@@ -51,6 +52,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     }
     match args.suite {
         Suite::Lm => {}
+        Suite::Sharing => sharing::sharing(args, &files, &mut asker, &mut report)?,
         Suite::Turns => turns::turns(args, &files, &mut report)?,
         Suite::Intents => intents::intents(args, &files, &mut asker, &mut report)?,
         Suite::Actions => intents::actions(args, &files, &mut asker, &mut report)?,
