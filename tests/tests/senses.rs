@@ -145,7 +145,7 @@ fn what_does_not_fit_is_an_error() {
     let mut unknown = whole.clone();
     unknown.ids[0] = 260;
     for bad in [few, wanted, unknown] {
-        assert!(trainer.score(&[bad.clone()]).is_err());
+        assert!(trainer.score(std::slice::from_ref(&bad)).is_err());
         let device = Arc::new(Device::cpu(1));
         let mut session =
             Session::new(Arc::new(Model::new(checkpoint(), device).expect("a model"))).expect("a session");
