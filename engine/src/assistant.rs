@@ -1,7 +1,7 @@
 //! A conversation in one call a turn: words, a sound or a picture in, actions and words out.
 
 use crate::action::{self, Action, UNKNOWN};
-use crate::data::{Encoder, Turn};
+use crate::data::{Encoder, Example, Turn};
 use crate::error::Error;
 use crate::frontend::{Picture, Sound};
 use crate::model::Model;
@@ -19,6 +19,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Actions and words in one text.
+    pub fn whole(&self) -> String {
+        let actions = self.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
+        actions.chain([self.text.clone()]).collect::<Vec<_>>().join(" ")
+    }
     /// Whether it refuses.
     pub fn refuses(&self) -> bool {
         self.actions.iter().any(|a| a.name == UNKNOWN)
@@ -27,7 +32,6 @@ impl Reply {
 
 /// A conversation with a model that knows turns.
 pub struct Assistant {
-    model: Arc<Model>,
     session: Session,
     /// How answers are drawn; greedily to start with.
     pub sampler: Sampler,
@@ -39,10 +43,21 @@ impl Assistant {
     /// # Errors
     /// [`Error::Tokenizer`]: the model's vocabulary has no turns.
     pub fn new(model: Arc<Model>) -> Result<Self, Error> {
-        Encoder::new(model.tokenizer(), None).prompt(&Turn::default())?;
-        let session = Session::new(model.clone())?;
-        let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(&model) };
-        Ok(Self { model, session, sampler })
+        Self::with(Session::new(model)?)
+    }
+    /// A conversation that goes on in a session.
+    ///
+    /// # Errors
+    /// As [`Assistant::new`].
+    pub fn with(session: Session) -> Result<Self, Error> {
+        let model = session.model();
+        Encoder::new(model.tokenizer(), None).prompt(&Turn::default(), false)?;
+        let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(model) };
+        Ok(Self { session, sampler })
+    }
+    /// The stream that it is held in.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 
     /// Forgets the conversation.
@@ -58,17 +73,21 @@ impl Assistant {
         picture: Option<&Picture>,
         most: usize,
     ) -> Result<Reply, Error> {
-        let tokenizer = self.model.tokenizer();
-        if self.session.position() > 0 {
-            // As in training: an answer has an end before the next turn begins.
-            let end: Vec<u32> = tokenizer.special("<end>").into_iter().collect();
-            self.session.prefill(&end).await?;
-        }
         let turn = Turn { heard: sound.is_some(), seen: picture.is_some(), ..turn.clone() };
-        let mut prompt = Encoder::new(tokenizer, None).prompt(&turn)?;
+        let mut prompt = self.prompt(&turn)?;
         sound.iter().for_each(|sound| prompt.hear(sound));
         picture.iter().for_each(|picture| prompt.see(picture));
-        self.session.perceive(&prompt).await?;
+        self.answer(&prompt, most).await
+    }
+
+    /// The next turn of a person, with a place for each sound and picture that it has.
+    pub fn prompt(&self, turn: &Turn) -> Result<Example, Error> {
+        Encoder::new(self.session.model().tokenizer(), None).prompt(turn, self.session.position() > 0)
+    }
+
+    /// The answer to a prompt, at most `most` tokens of it.
+    pub async fn answer(&mut self, prompt: &Example, most: usize) -> Result<Reply, Error> {
+        self.session.perceive(prompt).await?;
         let mut ids = Vec::new();
         self.session
             .generate(&self.sampler, most, |id| {
@@ -76,7 +95,7 @@ impl Assistant {
                 true
             })
             .await?;
-        let answer = action::read(tokenizer, &ids);
+        let answer = action::read(self.session.model().tokenizer(), &ids);
         Ok(Reply { actions: answer.actions, text: String::from_utf8_lossy(&answer.said).trim().to_string() })
     }
 }

@@ -206,9 +206,13 @@ impl<'a> Encoder<'a> {
         Ok(all)
     }
 
-    /// A person's turn up to where the answer starts.
-    pub fn prompt(&self, turn: &Turn) -> Result<Example, Error> {
+    /// A person's turn up to where the answer starts. In a conversation that goes on the answer before it is ended
+    /// first, as in training: whoever drew it did not feed its end.
+    pub fn prompt(&self, turn: &Turn, goes_on: bool) -> Result<Example, Error> {
         let mut all = Example::default();
+        if goes_on {
+            all.put(&[self.mark("<end>")?], 0.0);
+        }
         self.turn(turn, Emphasis::default(), &mut all)?;
         all.put(&[self.mark("<lichen>")?], 0.0);
         Ok(all)
@@ -311,7 +315,9 @@ mod tests {
         let turns = vec![asked.clone(), answered];
         let mut example =
             encoder.encode(&Document::Turns(turns), Emphasis { answer: 2.0, said: 0.5 }).expect("encodes");
-        let prompt = encoder.prompt(&asked).expect("encodes").ids;
+        let prompt = encoder.prompt(&asked, false).expect("encodes").ids;
+        let goes_on = encoder.prompt(&asked, true).expect("encodes").ids;
+        assert_eq!((goes_on[0], &goes_on[1..]), (mark("<end>"), &prompt[..]));
         assert_eq!(example.ids[..prompt.len()], prompt);
         assert_eq!(prompt.last(), Some(&mark("<lichen>")));
         let answer: Vec<f32> = example.weights[prompt.len()..].to_vec();

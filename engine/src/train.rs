@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::data::{Dataset, Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
 use crate::eval::{Loss, token_losses};
+use crate::grammar::Grammar;
 use crate::graph::{self, Graph, Logits, PICTURE, Pool, Shape, StateBuffers, TurnBuffers};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
@@ -158,6 +159,13 @@ impl Trainer {
         options.validate()?;
         cpu(&device)?;
         let config = checkpoint.config().clone();
+        if options.contrast > 0.0 && config.turn == 0 {
+            return Err(Error::Train("contrast needs vectors of turns: give the model's sizes a \"turn\"".into()));
+        }
+        // What the catalogue needs of the vocabulary, so that no run ends in a file that cannot be opened.
+        if let Some(actions) = &checkpoint.header.actions {
+            Grammar::new(actions, checkpoint.tokenizer())?;
+        }
         let weights = Weights::declare(&config, None, &device, None);
         for parts in weights.iter() {
             let name = &parts.spec.name;

@@ -153,6 +153,10 @@ fn what_does_not_fit_is_an_error() {
         // Nothing of it was taken in.
         assert_eq!(session.position(), 0);
     }
+    let contrast = TrainOptions { contrast: 0.1, ..options() };
+    let plain = Checkpoint::random(&Config { turn: 0, ..config() }, Tokenizer::bytes(), 5);
+    let error = Trainer::new(plain, contrast, Arc::new(Device::cpu(1))).err().expect("no turns to contrast");
+    assert!(error.to_string().contains("turn"), "{error}");
     let blind = Checkpoint::random(&Config { senses: None, ..config() }, Tokenizer::bytes(), 5);
     let model = Model::new(blind, Arc::new(Device::cpu(1))).expect("a model");
     let mut session = Session::new(Arc::new(model)).expect("a session");

@@ -100,12 +100,7 @@ impl Chat {
 
     fn say(&mut self, said: &Input) -> Done {
         let tokenizer = self.model.tokenizer();
-        if self.session.position() > 0 {
-            // As in training: an answer has an end before the next turn begins.
-            let end: Vec<u32> = tokenizer.special("<end>").into_iter().collect();
-            answer::read(&mut self.session, &end)?;
-        }
-        let prompt = said.prompt(&self.model)?;
+        let prompt = said.prompt(&self.model, self.session.position() > 0)?;
         self.map = None;
         match answer::take_in(&mut self.session, &prompt, self.model.config().sections > 0) {
             Err(Failure::Interrupted(_)) => {

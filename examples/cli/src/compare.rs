@@ -35,7 +35,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Done {
     let mut maps: Vec<RouteMap> = Vec::new();
     for text in &args.inputs {
         session.reset()?;
-        let prompt = input(text)?.prompt(&model)?;
+        let prompt = input(text)?.prompt(&model, false)?;
         maps.push(pollster::block_on(session.perceive_routed(&prompt))?);
     }
     let mut pairs = Vec::new();

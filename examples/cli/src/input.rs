@@ -46,8 +46,9 @@ impl Input {
         self.heard.is_some() || self.seen.is_some()
     }
 
-    /// The turn as the model takes it, up to where the answer starts.
-    pub(crate) fn prompt(&self, model: &Model) -> Done<Example> {
+    /// The turn as the model takes it, up to where the answer starts; in a conversation that goes on, after an end of the
+    /// answer before.
+    pub(crate) fn prompt(&self, model: &Model, goes_on: bool) -> Done<Example> {
         let tokenizer = model.tokenizer();
         if self.perceives() && model.config().senses.is_none() {
             return Err(Failure::Failed("this model can neither hear nor see; the built-in model can".into()));
@@ -65,7 +66,7 @@ impl Input {
             text: self.text.clone(),
             ..Turn::default()
         };
-        let mut example = Encoder::new(tokenizer, None).prompt(&turn)?;
+        let mut example = Encoder::new(tokenizer, None).prompt(&turn, goes_on)?;
         for sense in [&self.heard, &self.seen].into_iter().flatten() {
             sense.fill(&mut example, None);
         }

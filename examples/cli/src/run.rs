@@ -40,7 +40,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
             let ids: Vec<u32> = tokenizer.special("<text>").into_iter().chain(tokenizer.encode(&text)).collect();
             (Example { weights: vec![0.0; ids.len()], ids, ..Example::default() }, &["<end>"])
         }
-        false => (asked.prompt(&model)?, &["<end>", "<user>"]),
+        false => (asked.prompt(&model, false)?, &["<end>", "<user>"]),
     };
     let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?;
     let mut session = load::session(&model)?;

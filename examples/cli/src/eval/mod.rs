@@ -111,6 +111,9 @@ impl Report {
         self.values.insert(key.into(), value.into());
     }
     fn print(self, as_json: bool) -> Done {
+        if self.lines.is_empty() {
+            return Err(Failure::Failed("there is nothing to measure in --data".into()));
+        }
         if as_json {
             return print_json(&Value::Object(self.values));
         }

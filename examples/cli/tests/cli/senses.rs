@@ -173,6 +173,10 @@ fn mixtures_of_sets_are_trained_measured_and_resumed() {
         &at("set/train.jsonl"),
     ]);
     assert!((again.json()["refusal_bias"].as_f64().expect("a number") - bias).abs() < 1e-4);
+    fs::write(at("empty.jsonl"), "").expect("writes");
+    let empty = at("empty.jsonl");
+    lichen(&["eval", "-m", &at("m"), "--device", "cpu", "--suite", "actions", "--data", &empty])
+        .fails(1, &["nothing to measure"]);
     // A path that is nowhere is named.
     fs::remove_file(at("clips.jsonl")).expect("removes");
     train("x", &[]).fails(1, &["clips.jsonl"]);

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         let mut session = Session::new(model.clone())?;
         let mut route = |turn: &Turn, fill: &dyn Fn(&mut Example)| -> Result<_, Error> {
             session.reset()?;
-            let mut example = Encoder::new(model.tokenizer(), None).prompt(turn)?;
+            let mut example = Encoder::new(model.tokenizer(), None).prompt(turn, false)?;
             fill(&mut example);
             Ok(pollster::block_on(session.perceive_routed(&example))?)
         };
