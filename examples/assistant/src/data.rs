@@ -89,8 +89,32 @@ impl Data {
             steps: steps.collect::<Result<_>>()?,
             own,
         };
+        data.drop_held_out();
         data.give_back();
         Ok(data)
+    }
+
+    /// Every list of wordings.
+    pub fn lists(&mut self) -> Vec<&mut Vec<Template>> {
+        let plain = self.requests.iter_mut().flat_map(|r| r.patterns.iter_mut().map(|p| &mut p.wordings));
+        let mut all: Vec<&mut Vec<Template>> = plain.collect();
+        for kind in &mut self.kinds {
+            all.extend([&mut kind.say, &mut kind.ask]);
+            all.extend(kind.applied.iter_mut().map(|a| &mut a.wordings));
+        }
+        all.extend(self.topics.iter_mut().map(|t| &mut t.wordings));
+        all.extend(self.own.values_mut().chain(self.openers.values_mut()));
+        all.push(&mut self.refused);
+        all
+    }
+
+    /// A wording that was added for training later, and reads like one that is held out, goes.
+    fn drop_held_out(&mut self) {
+        let held: HashSet<String> =
+            self.lists().into_iter().flatten().filter(|w| w.split != Split::Train).flat_map(|w| w.shapes()).collect();
+        for list in self.lists() {
+            list.retain(|w| !w.training_only || !w.shapes().iter().any(|shape| held.contains(shape)));
+        }
     }
 
     /// All wordings of requests, plain ones and those that use a fact.

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::random::Random;
-use crate::split::Split;
+use crate::split::{Split, TRAINING_ONLY};
 
 /// Stands before what was filled in, so that later steps leave it as it is.
 pub(crate) const OPEN: char = '\u{1}';
@@ -37,14 +37,20 @@ pub struct Template {
     pub id: String,
     /// The set that may use it.
     pub split: Split,
+    /// Whether it may never be held out.
+    pub training_only: bool,
     /// What it is grammatically.
     pub form: Form,
     parts: Vec<Part>,
 }
 
 impl Template {
-    /// Reads a wording. A leading `? ` or `. ` says that it is a question or a fragment.
+    /// Reads a wording. A leading `+ ` keeps it for training, then `? ` or `. ` says that it is a question or a fragment.
     pub fn read(list: &str, line: &str, split: Split) -> Result<Self> {
+        let bare = line.strip_prefix(TRAINING_ONLY);
+        let training_only = bare.is_some();
+        let id = format!("{list}:{line}");
+        let line = bare.unwrap_or(line).trim_start();
         let (form, text) = match (line.strip_prefix("? "), line.strip_prefix(". ")) {
             (Some(rest), _) => (Form::Question, rest),
             (_, Some(rest)) => (Form::Fragment, rest),
@@ -57,7 +63,7 @@ impl Template {
         if !rest.is_empty() {
             return Err(Error::new(format!("wording {line:?}: a bracket closes that was never opened")));
         }
-        Ok(Template { id: format!("{list}:{line}"), split, form, parts })
+        Ok(Template { id, split, training_only, form, parts })
     }
     /// A wording with its gaps filled. What was filled in stands between two marks.
     pub fn fill(
@@ -72,6 +78,14 @@ impl Template {
     /// All texts that the alternatives make, gaps unfilled.
     pub fn expansions(&self) -> Vec<String> {
         expand(&self.parts).iter().map(|t| t.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    }
+    /// The same with every gap left without its name: wordings that read alike whatever fills them are one.
+    pub fn shapes(&self) -> Vec<String> {
+        let shape = |text: &String| {
+            let parts = text.split('{').map(|p| p.split_once('}').map_or(p, |(_, rest)| rest));
+            parts.collect::<Vec<_>>().join("{}")
+        };
+        self.expansions().iter().map(shape).collect()
     }
     /// The gap that it ends with, if it does.
     pub fn last_gap(&self) -> Option<&str> {

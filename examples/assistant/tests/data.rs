@@ -11,7 +11,7 @@ use lichen_assistant::split::Split;
 use lichen_assistant::spoken;
 use lichen_assistant::talk::{Answer, Dialogue, Talk};
 use lichen_assistant::template::Template;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SEED: u64 = 7;
 
@@ -19,24 +19,24 @@ fn dialogues(data: &Data, split: Split, count: u64) -> Vec<Dialogue> {
     (0..count).map(|i| dialogue(data, split, SEED, i).expect("a dialogue")).collect()
 }
 
-/// Every list of wordings, by name.
-fn lists(data: &Data) -> Vec<&Vec<Template>> {
-    let plain = data.requests.iter().flat_map(|r| r.patterns.iter().map(|p| &p.wordings));
-    let facts =
-        data.kinds.iter().flat_map(|k| [&k.say, &k.ask].into_iter().chain(k.applied.iter().map(|a| &a.wordings)));
-    let others = data.own.values().chain(data.openers.values()).chain(data.topics.iter().map(|t| &t.wordings));
-    plain.chain(facts).chain(others).chain([&data.refused]).collect()
-}
-
 #[test]
 fn no_wording_is_in_two_splits() -> Result<()> {
-    let data = Data::read()?;
-    let mut splits: HashMap<&str, Split> = HashMap::new();
+    let mut data = Data::read()?;
+    let mut splits: HashMap<String, Split> = HashMap::new();
     let mut held = [0; 3];
-    for template in lists(&data).into_iter().flatten() {
-        let before = splits.insert(&template.id, template.split);
+    let mut shapes: [HashSet<String>; 2] = Default::default();
+    for template in data.lists().into_iter().flatten() {
+        assert!(!template.training_only || template.split == Split::Train, "{} is held out", template.id);
+        match (template.training_only, template.split) {
+            (true, _) => shapes[0].extend(template.shapes()),
+            (_, Split::Train) => {}
+            _ => shapes[1].extend(template.shapes()),
+        }
+        let before = splits.insert(template.id.clone(), template.split);
         assert!(before.is_none_or(|b| b == template.split), "{} is in two splits", template.id);
     }
+    assert_eq!(shapes[0].intersection(&shapes[1]).next(), None, "added for training, but held out");
+    splits.retain(|id, _| !id.contains(":+ "));
     splits.values().for_each(|s| held[*s as usize] += 1);
     assert!(held[1] * 100 > 8 * splits.len() && held[2] * 100 > 8 * splits.len(), "{held:?}");
     // Nor do the alternatives of one wording make another one.
