@@ -232,6 +232,28 @@ pub(super) trait Sixteen {
     unsafe fn avx512(&self, r: usize) -> __m512;
 }
 
+/// Rows that hold their products already.
+pub(super) struct Kept<'a>(pub(super) &'a [[f32; LANES]; LANES]);
+impl Sixteen for Kept<'_> {
+    #[inline(always)]
+    unsafe fn sum<const F: bool>(&self, r: usize) -> f32 {
+        sum(self.0[r])
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx2(&self, r: usize) -> __m256 {
+        let row = self.0[r].as_ptr();
+        // SAFETY: a row is two vectors long.
+        unsafe { _mm256_add_ps(_mm256_loadu_ps(row), _mm256_loadu_ps(row.add(8))) }
+    }
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn avx512(&self, r: usize) -> __m512 {
+        // SAFETY: a row is one vector long.
+        unsafe { _mm512_loadu_ps(self.0[r].as_ptr()) }
+    }
+}
+
 /// Sums of the products of each row, together: where vectors have shuffles, each step adds parts of two vectors.
 ///
 /// # Safety
@@ -557,6 +579,12 @@ vector! {
         for i in (0..m).step_by(LANES) {
             for j in (0..n).step_by(LANES) {
                 if i + LANES <= m && j + LANES <= n {
+                    #[cfg(target_arch = "x86_64")]
+                    if WIDE {
+                        // SAFETY: sixteen rows from i and as many columns from j are inside, and this function has AVX-512.
+                        unsafe { turn512(a.as_ptr().add(i * n + j), n, to.as_mut_ptr().add(j * m + i), m) };
+                        continue;
+                    }
                     let mut block = [[0.0f32; LANES]; LANES];
                     for r in 0..LANES {
                         let row = &a[(i + r) * n + j..][..LANES];
@@ -575,6 +603,42 @@ vector! {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Writes the transpose of 16 rows of 16 floats, which are `n` apart, to rows that are `m` apart.
+///
+/// # Safety
+/// All of them must lie inside their buffers; needs AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn turn512(from: *const f32, n: usize, to: *mut f32, m: usize) {
+    // SAFETY: by the caller's promises.
+    unsafe {
+        // Part p of `fours[g][c]` is column 4p + c of rows 4g to 4g + 3. No closures: they would lack the instructions.
+        let mut fours = [[_mm512_setzero_ps(); 4]; 4];
+        for (g, four) in fours.iter_mut().enumerate() {
+            let row = from.add(4 * g * n);
+            let (a, b) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(n)));
+            let (c, d) = (_mm512_loadu_ps(row.add(2 * n)), _mm512_loadu_ps(row.add(3 * n)));
+            let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+            four[0] = _mm512_shuffle_ps::<0x44>(ab, cd);
+            four[1] = _mm512_shuffle_ps::<0xEE>(ab, cd);
+            let (ab, cd) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+            four[2] = _mm512_shuffle_ps::<0x44>(ab, cd);
+            four[3] = _mm512_shuffle_ps::<0xEE>(ab, cd);
+        }
+        for c in 0..4 {
+            let (low, high) = ([fours[0][c], fours[1][c]], [fours[2][c], fours[3][c]]);
+            let even = _mm512_shuffle_f32x4::<0x88>(low[0], low[1]);
+            let other = _mm512_shuffle_f32x4::<0x88>(high[0], high[1]);
+            _mm512_storeu_ps(to.add(c * m), _mm512_shuffle_f32x4::<0x88>(even, other));
+            _mm512_storeu_ps(to.add((8 + c) * m), _mm512_shuffle_f32x4::<0xDD>(even, other));
+            let odd = _mm512_shuffle_f32x4::<0xDD>(low[0], low[1]);
+            let other = _mm512_shuffle_f32x4::<0xDD>(high[0], high[1]);
+            _mm512_storeu_ps(to.add((4 + c) * m), _mm512_shuffle_f32x4::<0x88>(odd, other));
+            _mm512_storeu_ps(to.add((12 + c) * m), _mm512_shuffle_f32x4::<0xDD>(odd, other));
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Fresh;
 use super::lanes::{LANES, madd, sum, vector};
+use super::product::{Kept, sums};
 use super::share::{Scatter, Scratch, pieces};
 use crate::pool::Pool;
 use lichen_shaders::scan::{Args, Grads, Params, Values};
@@ -58,11 +59,11 @@ pub(super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
 /// Calls a function with the key width as a constant where it is a usual one, so that its loops over keys unroll and
 /// their sums stay in registers.
 macro_rules! with_key {
-    ($h:expr, $f:ident::<FMA>($($arg:expr),*)) => {
+    ($h:expr, $f:ident::<$($with:ident),*>($($arg:expr),*)) => {
         match $h.key {
-            16 => $f::<FMA>(16, $($arg),*),
-            32 => $f::<FMA>(32, $($arg),*),
-            key => $f::<FMA>(key, $($arg),*),
+            16 => $f::<$($with),*>(16, $($arg),*),
+            32 => $f::<$($with),*>(32, $($arg),*),
+            key => $f::<$($with),*>(key, $($arg),*),
         }
     };
 }
@@ -212,12 +213,12 @@ pub(super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, f
 vector! {
     /// All steps of one head in reverse; `ds` goes from the gradient of the last state to that of the first.
     fn back(h: Head, reads: [&[f32]; 4], ds: &mut [f32], dkeys: Option<Scatter>, dv: Option<Scatter>) {
-        with_key!(h, back_keys::<FMA>(h, reads, ds, dkeys, dv));
+        with_key!(h, back_keys::<FMA, AVX2, WIDE>(h, reads, ds, dkeys, dv));
     }
 }
 
 #[inline(always)]
-fn back_keys<const F: bool>(
+fn back_keys<const F: bool, const AVX2: bool, const WIDE: bool>(
     key: usize,
     h: Head,
     reads: [&[f32]; 4],
@@ -256,21 +257,30 @@ fn back_keys<const F: bool>(
             let (dk, dv) = unsafe { (dkeys.map(|d| d.row(h.keys(t), 5 * key)), dv.map(|d| d.row(h.values(t), value))) };
             columns::<F>(key, k, before, dy, ds, [&mut *c, &mut *dc], dv);
             if let Some(dk) = dk {
-                rows::<F>(key, [before, after, ds], [dy, dc, c, v], dk);
+                rows::<F, AVX2, WIDE>(key, [before, after, ds], [dy, dc, c, v], dk);
             }
-            let (w, kappa) = (&k[key..2 * key], &k[2 * key..3 * key]);
-            let whole = value / LANES * LANES;
-            for (i, ds) in ds.chunks_exact_mut(value).enumerate() {
-                for j in (0..whole).step_by(LANES) {
-                    let (ds, dc) = (&mut ds[j..j + LANES], &dc[j..j + LANES]);
-                    for l in 0..LANES {
-                        ds[l] = madd::<F>(w[i], ds[l], kappa[i] * dc[l]);
-                    }
-                }
-                for j in whole..value {
-                    ds[j] = madd::<F>(w[i], ds[j], kappa[i] * dc[j]);
-                }
+            earlier::<F>(key, k, dc, ds);
+        }
+    }
+}
+
+/// The gradient of the state before: `ds = w ds + kappa dc`.
+#[inline(always)]
+fn earlier<const F: bool>(key: usize, k: &[f32], dc: &[f32], ds: &mut [f32]) {
+    let (w, kappa, value) = (&k[key..2 * key], &k[2 * key..3 * key], dc.len());
+    let whole = value / LANES * LANES;
+    for i in 0..key {
+        let ds = &mut ds[i * value..][..value];
+        for j in (0..whole).step_by(LANES) {
+            // Whole registers go in and out: written through the slice, they would be done one by one.
+            let (mut new, dc) = (load(ds, j), load(dc, j));
+            for l in 0..LANES {
+                new[l] = madd::<F>(w[i], new[l], kappa[i] * dc[l]);
             }
+            ds[j..j + LANES].copy_from_slice(&new);
+        }
+        for j in whole..value {
+            ds[j] = madd::<F>(w[i], ds[j], kappa[i] * dc[j]);
         }
     }
 }
@@ -331,32 +341,55 @@ fn columns<const F: bool>(
     }
 }
 
-/// Gradients of the five key vectors: each element is a dot over a row of the state.
+/// Gradients of the five key vectors: each element is a dot over a row of the state. The dots' lanes are added up
+/// together, as many rows as there are lanes.
 #[inline(always)]
-fn rows<const F: bool>(key: usize, [before, after, ds]: [&[f32]; 3], [dy, dc, c, v]: [&[f32]; 4], dk: &mut [f32]) {
+fn rows<const F: bool, const AVX2: bool, const WIDE: bool>(
+    key: usize,
+    [before, after, ds]: [&[f32]; 3],
+    [dy, dc, c, v]: [&[f32]; 4],
+    dk: &mut [f32],
+) {
     let (dk, value) = (&mut dk[..5 * key], dy.len());
     let whole = value / LANES * LANES;
-    for i in 0..key {
-        let at = i * value;
-        let mut sums = [[0.0; LANES]; 5];
-        for j in (0..whole).step_by(LANES) {
-            let (b, a, d) = (load(before, at + j), load(after, at + j), load(ds, at + j));
-            let pairs = [(load(dy, j), a), (d, b), (load(dc, j), b), (load(c, j), d), (load(v, j), d)];
-            for (sum, (x, y)) in sums.iter_mut().zip(pairs) {
-                for l in 0..LANES {
-                    sum[l] = madd::<F>(x[l], y[l], sum[l]);
+    let mut block = [[[0.0; LANES]; LANES]; 5];
+    for first in (0..key).step_by(LANES) {
+        let count = (key - first).min(LANES);
+        for r in 0..count {
+            let at = (first + r) * value;
+            let mut lanes = [[0.0; LANES]; 5];
+            for j in (0..whole).step_by(LANES) {
+                let (b, a, d) = (load(before, at + j), load(after, at + j), load(ds, at + j));
+                let pairs = [(load(dy, j), a), (d, b), (load(dc, j), b), (load(c, j), d), (load(v, j), d)];
+                for (lanes, (x, y)) in lanes.iter_mut().zip(pairs) {
+                    for l in 0..LANES {
+                        lanes[l] = madd::<F>(x[l], y[l], lanes[l]);
+                    }
                 }
             }
-        }
-        for j in whole..value {
-            let (b, a, d) = (before[at + j], after[at + j], ds[at + j]);
-            for (sum, x) in sums.iter_mut().zip([dy[j] * a, d * b, dc[j] * b, c[j] * d, v[j] * d]) {
-                sum[0] += x;
+            for j in whole..value {
+                let (b, a, d) = (before[at + j], after[at + j], ds[at + j]);
+                for (lanes, x) in lanes.iter_mut().zip([dy[j] * a, d * b, dc[j] * b, c[j] * d, v[j] * d]) {
+                    lanes[0] += x;
+                }
+            }
+            for (block, lanes) in block.iter_mut().zip(lanes) {
+                block[r] = lanes;
             }
         }
-        for (n, sums) in sums.into_iter().enumerate() {
-            let sum = sum(sums);
-            dk[n * key + i] += if n == 3 { -sum } else { sum };
+        for (n, block) in block.iter().enumerate() {
+            let sums = if count == LANES {
+                // SAFETY: a block has as many rows as there are lanes.
+                unsafe { sums::<F, AVX2, WIDE>(&Kept(block)) }
+            } else {
+                block.map(sum)
+            };
+            let dk = &mut dk[n * key + first..][..count];
+            if n == 3 {
+                dk.iter_mut().zip(sums).for_each(|(dk, sum)| *dk -= sum);
+            } else {
+                dk.iter_mut().zip(sums).for_each(|(dk, sum)| *dk += sum);
+            }
         }
     }
 }

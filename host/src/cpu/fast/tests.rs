@@ -128,7 +128,11 @@ fn large(kernel: &Kernel) -> Vec<Case> {
             let packed = |(format, rows)| bytes_of(&packed(format, rows)).to_vec();
             Format::ALL.into_iter().flat_map(|format| [(format, 2), (format, 30), (format, rows)]).map(packed).collect()
         }
-        "scan" => vec![bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key: 18, value: 52 }).to_vec()],
+        "scan" => {
+            let sizes = [(18, 52), (32, 32), (16, 20), (40, 16)];
+            let params = |(key, value)| bytes_of(&scan::Params { batch: 2, steps: 37, heads: 3, key, value }).to_vec();
+            sizes.into_iter().map(params).collect()
+        }
         "conv2d" => vec![bytes_of(&MANY_WINDOWS).to_vec()],
         _ => return Vec::new(),
     };
