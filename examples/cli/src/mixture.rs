@@ -35,6 +35,12 @@ pub(crate) struct SourceSpec {
     /// Speakers whose clips are left out of training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     without: Vec<String>,
+    /// Variants of each labelled request, besides itself.
+    #[serde(default, skip_serializing_if = "none")]
+    variants: usize,
+}
+fn none(count: &usize) -> bool {
+    *count == 0
 }
 fn one() -> f32 {
     1.0
@@ -47,7 +53,10 @@ impl SourceSpec {
     /// Whether its numbers make sense.
     pub(crate) fn is_valid(&self) -> bool {
         let weights = [self.weight, self.answer.into(), self.said.into()];
-        !self.paths.is_empty() && self.weight > 0.0 && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
+        !self.paths.is_empty()
+            && self.weight > 0.0
+            && self.variants <= 100
+            && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
     }
 }
 
@@ -101,14 +110,14 @@ fn find(roots: &[PathBuf], path: &Path) -> Done<PathBuf> {
 /// Reads all sources.
 pub(crate) fn read(specs: &[SourceSpec], roots: &[PathBuf]) -> Done<Vec<Raw>> {
     let read = |spec: &SourceSpec| {
-        let files = |paths: &[PathBuf], without: &[String]| -> Done<Vec<Item>> {
+        let files = |paths: &[PathBuf], without: &[String], variants| -> Done<Vec<Item>> {
             let found: Done<Vec<_>> = paths.iter().map(|path| find(roots, path)).collect();
             match found? {
                 found if found.is_empty() => Ok(Vec::new()),
-                found => items(spec.kind, &found, without),
+                found => items(spec.kind, &found, without, variants),
             }
         };
-        let (items, validation) = (files(&spec.paths, &spec.without)?, files(&spec.validation, &[])?);
+        let (items, validation) = (files(&spec.paths, &spec.without, spec.variants)?, files(&spec.validation, &[], 0)?);
         match items.is_empty() {
             true => Err(Failure::Failed(format!("source {}: there is nothing in its files", spec.name))),
             false => Ok(Raw { spec: spec.clone(), items, validation }),

@@ -1,17 +1,21 @@
 //! The formats of the data sets that a recipe may name, as documents.
 
 pub(crate) mod senses;
+mod vary;
 
 use crate::failure::{Done, Failure};
 use crate::readers;
-use lichen::Action;
 use lichen::data::{Document, Speaker, Turn};
+use lichen::{Action, Random};
 use senses::{Files, Sense};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// The intent of what no label fits.
 pub(crate) const OUT_OF_SCOPE: &str = "oos";
+
+/// The seed of variants: the same recipe makes the same ones.
+const VARIANTS: u64 = 11;
 
 /// How a source's files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,8 +150,8 @@ pub(crate) fn language(path: &Path) -> Option<String> {
     pair.split_once('-').map(|(_, to)| to.to_string())
 }
 
-/// Reads files, leaving out the clips of some speakers.
-pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String]) -> Done<Vec<Item>> {
+/// Reads files, leaving out the clips of some speakers, and adds so many variants of each labelled request.
+pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String], variants: usize) -> Done<Vec<Item>> {
     let silent = |document| Item { document, sense: None };
     if matches!(kind, Kind::Text | Kind::Turns) {
         return Ok(readers::documents(paths)?.into_iter().map(silent).collect());
@@ -189,7 +193,12 @@ pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String]) -> Done<V
             Kind::Intents => {
                 let set = set_name(path);
                 let lines = readers::lines::<Labelled>(path)?;
-                all.extend(lines.iter().map(|line| Document::Turns(vec![line.asked(&set), line.answer()])));
+                let document = |line: &Labelled| Document::Turns(vec![line.asked(&set), line.answer()]);
+                all.extend(lines.iter().map(document));
+                let (values, mut random) = (vary::Values::of(&lines), Random::new(VARIANTS));
+                for line in (0..variants).flat_map(|_| &lines) {
+                    all.push(document(&values.vary(line, &mut random)));
+                }
             }
             Kind::Pairs => {
                 let language = language(path).ok_or_else(|| {

@@ -56,14 +56,15 @@ pub(super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
     });
 }
 
-/// Calls a function with the key width as a constant where it is a usual one, so that its loops over keys unroll and
-/// their sums stay in registers.
-macro_rules! with_key {
+/// Calls a function with the widths of keys and values as constants where they are usual ones, so that its loops unroll
+/// and their sums stay in registers.
+macro_rules! with_widths {
     ($h:expr, $f:ident::<$($with:ident),*>($($arg:expr),*)) => {
-        match $h.key {
-            16 => $f::<$($with),*>(16, $($arg),*),
-            32 => $f::<$($with),*>(32, $($arg),*),
-            key => $f::<$($with),*>(key, $($arg),*),
+        match ($h.key, $h.value) {
+            (16, value) => $f::<$($with),*>(16, value, $($arg),*),
+            (32, 32) => $f::<$($with),*>(32, 32, $($arg),*),
+            (32, value) => $f::<$($with),*>(32, value, $($arg),*),
+            (key, value) => $f::<$($with),*>(key, value, $($arg),*),
         }
     };
 }
@@ -71,17 +72,17 @@ macro_rules! with_key {
 vector! {
     /// All steps of one head; `s` goes from the first state to the last.
     fn walk(h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
-        with_key!(h, walk_keys::<FMA>(h, keys, v, s, y));
+        with_widths!(h, walk_keys::<FMA>(h, keys, v, s, y));
     }
 }
 
 #[inline(always)]
-fn walk_keys<const F: bool>(key: usize, h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
+fn walk_keys<const F: bool>(key: usize, value: usize, h: Head, keys: &[f32], v: &[f32], s: &mut [f32], y: Scatter) {
     for t in 0..h.steps {
         let k = &keys[h.keys(t)..][..5 * key];
         // SAFETY: each head writes rows of its own.
-        let y = unsafe { y.row(h.values(t), h.value) };
-        step::<F>(key, k, &v[h.values(t)..][..h.value], s, None, Some(y));
+        let y = unsafe { y.row(h.values(t), value) };
+        step::<F>(key, k, &v[h.values(t)..][..value], s, None, Some(y));
     }
 }
 
@@ -96,6 +97,7 @@ fn step<const F: bool>(
     mut y: Option<&mut [f32]>,
 ) {
     let (k, value) = (&k[..5 * key], v.len());
+    let s = &mut s[..key * value];
     let part = |n: usize| &k[n * key..(n + 1) * key];
     let (q, w, kappa, eta, write) = (part(0), part(1), part(2), part(3), part(4));
     let mut j = 0;
@@ -213,13 +215,14 @@ pub(super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, f
 vector! {
     /// All steps of one head in reverse; `ds` goes from the gradient of the last state to that of the first.
     fn back(h: Head, reads: [&[f32]; 4], ds: &mut [f32], dkeys: Option<Scatter>, dv: Option<Scatter>) {
-        with_key!(h, back_keys::<FMA, AVX2, WIDE>(h, reads, ds, dkeys, dv));
+        with_widths!(h, back_keys::<FMA, AVX2, WIDE>(h, reads, ds, dkeys, dv));
     }
 }
 
 #[inline(always)]
 fn back_keys<const F: bool, const AVX2: bool, const WIDE: bool>(
     key: usize,
+    value: usize,
     h: Head,
     reads: [&[f32]; 4],
     ds: &mut [f32],
@@ -227,7 +230,7 @@ fn back_keys<const F: bool, const AVX2: bool, const WIDE: bool>(
     dv: Option<Scatter>,
 ) {
     let [keys, v, first, y] = reads;
-    let (value, size) = (h.value, key * h.value);
+    let size = key * value;
     let mut marks = Scratch::new(h.steps.div_ceil(WINDOW) * size);
     let mut window = Scratch::new((WINDOW + 1) * size);
     let mut row = Scratch::new(2 * value);
@@ -351,6 +354,8 @@ fn rows<const F: bool, const AVX2: bool, const WIDE: bool>(
     dk: &mut [f32],
 ) {
     let (dk, value) = (&mut dk[..5 * key], dy.len());
+    let [before, after, ds] = [before, after, ds].map(|s| &s[..key * value]);
+    let [dc, c, v] = [dc, c, v].map(|x| &x[..value]);
     let whole = value / LANES * LANES;
     let mut block = [[[0.0; LANES]; LANES]; 5];
     for first in (0..key).step_by(LANES) {
