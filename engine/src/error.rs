@@ -90,6 +90,9 @@ pub enum Error {
     /// A saved state of another model or a damaged one.
     #[error("state: {0}")]
     State(String),
+    /// What a device learned, or is to learn.
+    #[error("memory: {0}")]
+    Memory(String),
     /// Training cannot go on.
     #[error("training: {0}")]
     Train(String),

@@ -10,6 +10,7 @@ pub use senses::{PICTURE, SenseBuffers};
 
 use crate::config::{Config, Mixer};
 use crate::error::Error;
+use crate::plastic::{OPEN, Plastic};
 use crate::weights::Weights;
 use lichen_host::{Buffer, Device, Recording, Role, View};
 use lichen_shaders::kernel::{Call, Kind};
@@ -53,11 +54,13 @@ pub struct Shape {
     pub pictures: usize,
     /// Turns whose vectors are wanted.
     pub turns: usize,
+    /// Sections that a device wrote, if they are to be used.
+    pub plastic: Option<Plastic>,
 }
 impl Shape {
     /// Tokens alone, a buffer for each activation, the router's own choice.
     pub fn new(batch: usize, steps: usize, logits: Logits) -> Self {
-        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0, turns: 0 }
+        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0, turns: 0, plastic: None }
     }
     /// The same, with layers sharing their activation buffers.
     pub fn reused(self) -> Self {
@@ -90,6 +93,8 @@ pub struct Graph {
     pub ids: Buffer,
     /// Logits [rows, V], at the start of this buffer.
     pub logits: Buffer,
+    /// Ids and openings of the plastic sections of each row [rows, [`OPEN`]], if there are any.
+    pub opened: Option<(View, View)>,
     /// Numbers of the rows that get logits, if the caller picks them.
     pub picked: Option<Buffer>,
     /// Vectors of turns, if they are wanted.
@@ -139,11 +144,13 @@ impl StateBuffers {
                 all
             }
         };
-        Self {
-            batch,
-            layers: (0..c.layers).map(layer).collect(),
-            control: Buffer::new("control", Kind::Index, Role::State, 4),
+        let mut layers: Vec<Vec<_>> = (0..c.layers).map(layer).collect();
+        if c.turn > 0 {
+            // What was said so far, and which sections of the plastic pool it opened.
+            let i = c.turn_layer();
+            layers[i].push(part(i, "latch", c.turn + 1 + 2 * OPEN));
         }
+        Self { batch, layers, control: Buffer::new("control", Kind::Index, Role::State, 4) }
     }
     /// Sets everything to the start of a stream.
     pub fn reset(&self, device: &Device) -> Result<(), Error> {
@@ -193,6 +200,7 @@ pub fn build_in(
         state,
         device,
         shape,
+        ids: ids.clone(),
         rows,
         heads: Vec::new(),
         recording,
@@ -201,6 +209,7 @@ pub fn build_in(
         layer: 0,
         routes: Vec::new(),
         turns: None,
+        opened: None,
     };
     let mut x = b.embed(&ids)?;
     let sounds = (shape.sounds > 0).then(|| b.hear(shape.sounds, &x)).transpose()?;
@@ -225,6 +234,7 @@ pub fn build_in(
         logits,
         picked,
         turns: b.turns,
+        opened: b.opened,
         sounds,
         pictures,
         routes: b.routes,
@@ -237,6 +247,7 @@ struct Builder<'a> {
     state: &'a StateBuffers,
     device: &'a Device,
     shape: &'a Shape,
+    ids: Buffer,
     rows: usize,
     heads: Vec<Recording>,
     recording: Recording,
@@ -246,6 +257,7 @@ struct Builder<'a> {
     layer: usize,
     routes: Vec<RouteBuffers>,
     turns: Option<TurnBuffers>,
+    opened: Option<(View, View)>,
 }
 
 impl Builder<'_> {

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::grammar::FREE;
 use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers};
 use crate::model::Model;
+use crate::plastic::Plastic;
 use crate::state::{HISTORY, State, fingerprint};
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::NONE;
@@ -41,6 +42,7 @@ pub struct Session {
     /// Chunks of the prompt, the last used at the end.
     chunks: Vec<(Form, Graph)>,
     draw: generate::Draw,
+    plastic: Option<Plastic>,
     position: u32,
     history: VecDeque<u32>,
     /// Where the stream stands in the model's grammar.
@@ -77,11 +79,16 @@ struct Stale {
 impl Session {
     /// An empty stream. On a GPU this compiles what the model needs, so that no token waits for it.
     pub fn new(model: Arc<Model>) -> Result<Self, Error> {
+        Self::with_plastic(model, None)
+    }
+
+    /// The same, with what a device learned. Sections that are written later are used from the next token on.
+    pub fn with_plastic(model: Arc<Model>, plastic: Option<Plastic>) -> Result<Self, Error> {
         let config = model.config();
         let state = StateBuffers::declare(config, 1);
         state.reset(model.device())?;
         let token = Buffer::new("token", Kind::Index, Role::Scratch, 1);
-        let shape = Shape::new(1, 1, Logits::Last).reused();
+        let shape = Shape { plastic: plastic.clone(), ..Shape::new(1, 1, Logits::Last).reused() };
         let one = graph::build(config, model.weights(), &state, model.device(), &shape, Some(token))?;
         let draw = generate::Draw::new(&model, &state, &one)?;
         let last = one.routes.clone();
@@ -92,6 +99,7 @@ impl Session {
             one,
             chunks: Vec::new(),
             draw,
+            plastic,
             position: 0,
             history: VecDeque::new(),
             written: FREE,
@@ -367,7 +375,8 @@ impl Session {
     /// A chunk's recording ends by copying its logits to where one token leaves them.
     fn build_chunk(&self, form: Form) -> Result<Graph, Error> {
         let Form { rows, sounds, pictures } = form;
-        let shape = Shape { sounds, pictures, ..Shape::new(1, rows, Logits::Last).reused() };
+        let plastic = self.plastic.clone();
+        let shape = Shape { sounds, pictures, plastic, ..Shape::new(1, rows, Logits::Last).reused() };
         let mut graph = graph::build(self.config(), self.model.weights(), &self.state, self.device(), &shape, None)?;
         self.draw.copy.push(&mut graph.recording, &graph.logits, &self.one.logits)?;
         Ok(graph)

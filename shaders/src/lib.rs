@@ -51,7 +51,7 @@ kernels! {
     section_down_packed,
     section_sum,
     segment_mean,
-    plastic_gate,
+    latch,
     cross_entropy,
     sample,
 }

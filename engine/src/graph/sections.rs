@@ -3,11 +3,12 @@
 
 use super::{Builder, RouteBuffers, TurnBuffers};
 use crate::error::Error;
+use crate::plastic::{KEYS, NEURONS, OPEN};
 use lichen_host::{Buffer, Recording, Role, View};
 use lichen_shaders::kernel::Kind;
 use lichen_shaders::packed::Format;
 use lichen_shaders::{
-    matmul, router, router_gate, section_down, section_down_packed, section_lists, section_sum, section_up,
+    latch, matmul, router, router_gate, section_down, section_down_packed, section_lists, section_sum, section_up,
     section_up_packed, section_up_quantized, segment_mean,
 };
 
@@ -21,6 +22,10 @@ impl Builder<'_> {
         if self.shape.turns > 0 && self.layer == c.turn_layer() {
             self.turn_means(&z)?;
         }
+        if self.shape.plastic.is_some() && self.layer == c.turn_layer() {
+            self.latch(&z)?;
+        }
+        let said = z.clone();
         let mut route = self.route(&z)?;
         let (ids, gates) = (route.ids.view(), route.gates.view());
         let (places, tiles) = self.lists(&mut route)?;
@@ -77,20 +82,76 @@ impl Builder<'_> {
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
+        self.plastic(&said, y)
+    }
+
+    /// Finds out which sections of the plastic pool each row opens.
+    fn latch(&mut self, z: &View) -> Result<(), Error> {
+        let Some(pool) = self.shape.plastic.as_ref() else { return Ok(()) };
+        let (batch, steps, dim) = (self.shape.batch as u32, self.shape.steps as u32, self.c.turn as u32);
+        let projected = self.project_turn(z)?;
+        let ids = self.buffer("latch.ids", Kind::Index, self.rows * OPEN);
+        let open = self.buffer("latch.open", Kind::Real, self.rows * OPEN);
+        let [user, answer, end] = pool.marks();
+        let (sections, keys, picks) = (pool.capacity() as u32, KEYS as u32, OPEN as u32);
+        let call = latch::call(latch::Params { batch, steps, dim, sections, keys, picks, user, answer, end });
+        let args = [projected, self.ids.view(), pool.gate().view(), self.state("latch")?, self.live()];
+        self.push(call, &[&args[..], &[ids.clone(), open.clone()]].concat())?;
+        self.opened = Some((ids, open));
+        Ok(())
+    }
+
+    /// Adds what the open sections of the plastic pool make of the normed rows z.
+    fn plastic(&mut self, z: &View, x: View) -> Result<View, Error> {
+        let (Some(pool), Some((ids, open))) = (&self.shape.plastic, self.opened.clone()) else { return Ok(x) };
+        let Some(slabs) = pool.slabs(self.layer).map(Buffer::view) else { return Ok(x) };
+        let (width, stride) = (self.c.width, 2 * NEURONS * self.c.width);
+        let nothing = Buffer::new("nothing", Kind::Real, Role::State, 64).view();
+        let params = section_up::Params {
+            rows: self.rows as u32,
+            picks: OPEN as u32,
+            width: width as u32,
+            neurons: NEURONS as u32,
+            stride: stride as u32,
+            first: 0,
+            per_chunk: pool.capacity() as u32,
+            chunks: 1,
+            c0: slabs.len as u32,
+            c1: nothing.len as u32,
+            c2: nothing.len as u32,
+            c3: nothing.len as u32,
+            tiles: 0,
+        };
+        let chunks = [slabs, nothing.clone(), nothing.clone(), nothing];
+        let (h, out) = (self.scratch("plastic.h", OPEN * NEURONS), self.scratch("plastic.slots", OPEN * width));
+        let args = |from: &View, to: &View| [&[from.clone(), ids.clone()], &chunks[..], &[to.clone()]].concat();
+        self.push(section_up::call(params), &args(z, &h))?;
+        self.push(section_down::call(params), &args(&h, &out))?;
+        let y = self.scratch("x.plastic", width);
+        let (rows, picks, width) = (self.rows as u32, OPEN as u32, width as u32);
+        let call = section_sum::call(section_sum::Params { rows, picks, width });
+        self.push(call, &[x, out, ids, open, y.clone()])?;
         Ok(y)
+    }
+
+    /// Rows in the space where gates compare turns.
+    fn project_turn(&mut self, z: &View) -> Result<View, Error> {
+        let (rows, inputs, outputs) = (self.rows as u32, self.c.width as u32, self.c.turn as u32);
+        let projected = self.scratch("turn.z", self.c.turn);
+        let params = matmul::Params { rows, inputs, outputs, groups: 1, x_stride: inputs, x_offset: 0 };
+        let w = self.weights.buffer("turn.project")?.view();
+        self.push(matmul::call(params), &[z.clone(), w, projected.clone()])?;
+        Ok(projected)
     }
 
     /// The mean of each turn's rows in the space where gates compare turns.
     fn turn_means(&mut self, z: &View) -> Result<(), Error> {
         let (rows, width, turns) = (self.rows, self.c.turn, self.shape.turns);
-        let projected = self.scratch("turn.z", width);
-        let (r, inputs, outputs) = (rows as u32, self.c.width as u32, width as u32);
-        let params = matmul::Params { rows: r, inputs, outputs, groups: 1, x_stride: inputs, x_offset: 0 };
-        let w = self.weights.buffer("turn.project")?.view();
-        self.push(matmul::call(params), &[z.clone(), w, projected.clone()])?;
+        let projected = self.project_turn(z)?;
         let numbers = Buffer::new("turns of rows", Kind::Index, Role::Scratch, rows);
         let means = Buffer::new("turn means", Kind::Real, Role::Scratch, turns * width);
-        let call = segment_mean::call(segment_mean::Params { rows: r, width: outputs, segments: turns as u32 });
+        let call =
+            segment_mean::call(segment_mean::Params { rows: rows as u32, width: width as u32, segments: turns as u32 });
         self.push(call, &[projected, numbers.view(), means.view()])?;
         self.turns = Some(TurnBuffers { rows: numbers, means });
         Ok(())

@@ -180,7 +180,8 @@ impl Session {
         }
     }
     fn inspected(&self, steps: usize, forced: bool) -> Result<Graph, Error> {
-        let shape = Shape { forced, ..Shape::new(1, steps, Logits::All).reused() };
+        let plastic = self.plastic.clone();
+        let shape = Shape { forced, plastic, ..Shape::new(1, steps, Logits::All).reused() };
         graph::build(self.config(), self.model.weights(), &self.state, self.device(), &shape, None)
     }
     async fn run_inspected(&mut self, graph: &Graph, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {

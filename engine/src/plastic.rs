@@ -1,0 +1,125 @@
+//! The plastic pool: sections that a device writes, beside those of the model file, behind gates that compare what was
+//! just said with the keys of what was learned.
+//!
+//! A section of the pool has a slab in each of the pool's layers, and one gate for all of them: a threshold and some
+//! keys in the space of turn vectors ([`Config::turn`]). With no gate open the model computes what it would without a
+//! pool, bit for bit. See the kernel `latch` for when gates open.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::model::Model;
+use lichen_host::{Buffer, Device, Role};
+use lichen_shaders::kernel::Kind;
+
+/// K': sections of the pool that a turn can open.
+pub const OPEN: usize = 4;
+/// Keys of a section.
+pub const KEYS: usize = 2;
+/// E': neurons of a section of the pool.
+pub const NEURONS: usize = 32;
+/// Layers that a section of the pool has a slab in: the last ones of the model.
+const LAYERS: usize = 3;
+/// A threshold that no cosine passes.
+const SHUT: f32 = 2.0;
+
+/// One section: what a lesson writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// How near a turn's vector must be to a key for the gate to open, as a cosine.
+    pub theta: f32,
+    /// Keys [[`KEYS`], turn], in the space of turn vectors less their background.
+    pub keys: Vec<f32>,
+    /// For each of the pool's layers the slab [2, [`NEURONS`], width]: rows up, then rows down.
+    pub slabs: Vec<Vec<f32>>,
+}
+
+/// The sections on a device.
+#[derive(Clone, Debug)]
+pub struct Plastic {
+    dim: usize,
+    half: usize,
+    first: usize,
+    capacity: usize,
+    /// `<user>`, `<lichen>`, `<end>`.
+    marks: [u32; 3],
+    gate: Buffer,
+    slabs: Vec<Buffer>,
+}
+
+/// The layers of a model that sections of the pool have a slab in.
+pub fn layers(config: &Config) -> std::ops::Range<usize> {
+    config.layers.saturating_sub(LAYERS).max(config.turn_layer()).min(config.layers - 1)..config.layers
+}
+
+impl Plastic {
+    /// A pool with room for so many sections, all of them shut.
+    pub async fn new(model: &Model, capacity: usize) -> Result<Self, Error> {
+        let (config, device) = (model.config(), model.device());
+        if config.turn == 0 {
+            return Err(Error::Memory("this model cannot learn on a device: it has no vectors of turns".into()));
+        }
+        let mark = |name: &str| {
+            model.tokenizer().special(name).ok_or_else(|| Error::Memory(format!("the model's tokenizer has no {name}")))
+        };
+        let layers = layers(config);
+        let (dim, half) = (config.turn, NEURONS * config.width);
+        let buffer = |label: String, len| Buffer::new(label, Kind::Real, Role::State, len);
+        let pool = Self {
+            dim,
+            half,
+            first: layers.start,
+            capacity,
+            marks: [mark("<user>")?, mark("<lichen>")?, mark("<end>")?],
+            gate: buffer("plastic gate".into(), dim + capacity * (1 + KEYS * dim)),
+            slabs: layers.map(|layer| buffer(format!("{layer}.plastic"), capacity * 2 * half)).collect(),
+        };
+        let background = model.weights().download(device, "turn.background").await?;
+        device.write(&pool.gate.slice(0, dim), &background)?;
+        for section in 0..capacity {
+            pool.shut(device, section)?;
+        }
+        Ok(pool)
+    }
+
+    /// Sections that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+    /// Writes a section.
+    pub fn write(&self, device: &Device, section: usize, written: &Written) -> Result<(), Error> {
+        let fits = section < self.capacity
+            && written.keys.len() == KEYS * self.dim
+            && written.slabs.len() == self.slabs.len()
+            && written.slabs.iter().all(|slab| slab.len() == 2 * self.half);
+        if !fits {
+            return Err(Error::Memory(format!("section {section} does not fit the pool")));
+        }
+        for (buffer, slab) in self.slabs.iter().zip(&written.slabs) {
+            device.write(&buffer.slice(section * 2 * self.half, 2 * self.half), slab)?;
+        }
+        device.write(&self.keys(section), &[&[written.theta], &written.keys[..]].concat())?;
+        Ok(())
+    }
+    /// Shuts a section for good; its place is free.
+    pub fn shut(&self, device: &Device, section: usize) -> Result<(), Error> {
+        let mut gate = vec![0.0; 1 + KEYS * self.dim];
+        gate[0] = SHUT;
+        Ok(device.write(&self.keys(section), &gate)?)
+    }
+
+    /// The threshold and the keys of a section.
+    fn keys(&self, section: usize) -> lichen_host::View {
+        let len = 1 + KEYS * self.dim;
+        self.gate.slice(self.dim + section * len, len)
+    }
+    pub(crate) fn gate(&self) -> &Buffer {
+        &self.gate
+    }
+    pub(crate) fn marks(&self) -> [u32; 3] {
+        self.marks
+    }
+    /// The slabs of a layer, if the pool has any there.
+    pub(crate) fn slabs(&self, layer: usize) -> Option<&Buffer> {
+        self.slabs.get(layer.checked_sub(self.first)?)
+    }
+}
