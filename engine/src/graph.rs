@@ -56,11 +56,27 @@ pub struct Shape {
     pub turns: usize,
     /// Sections that a device wrote, if they are to be used.
     pub plastic: Option<Plastic>,
+    /// The first layer: with another than 0, the rows that enter it are the caller's, and so is what they open.
+    pub from: usize,
+    /// Keep the rows that enter this layer.
+    pub keep: Option<usize>,
 }
 impl Shape {
     /// Tokens alone, a buffer for each activation, the router's own choice.
     pub fn new(batch: usize, steps: usize, logits: Logits) -> Self {
-        Self { batch, steps, logits, forced: false, reuse: false, sounds: 0, pictures: 0, turns: 0, plastic: None }
+        Self {
+            batch,
+            steps,
+            logits,
+            forced: false,
+            reuse: false,
+            sounds: 0,
+            pictures: 0,
+            turns: 0,
+            plastic: None,
+            from: 0,
+            keep: None,
+        }
     }
     /// The same, with layers sharing their activation buffers.
     pub fn reused(self) -> Self {
@@ -93,6 +109,8 @@ pub struct Graph {
     pub ids: Buffer,
     /// Logits [rows, V], at the start of this buffer.
     pub logits: Buffer,
+    /// The rows that enter a later layer [rows, D], if they are kept or come from the caller.
+    pub entering: Option<View>,
     /// Ids and openings of the plastic sections of each row [rows, [`OPEN`]], if there are any.
     pub opened: Option<(View, View)>,
     /// Numbers of the rows that get logits, if the caller picks them.
@@ -210,11 +228,15 @@ pub fn build_in(
         routes: Vec::new(),
         turns: None,
         opened: None,
+        entering: None,
     };
-    let mut x = b.embed(&ids)?;
+    let mut x = match shape.from {
+        0 => b.embed(&ids)?,
+        layer => b.enter(layer),
+    };
     let sounds = (shape.sounds > 0).then(|| b.hear(shape.sounds, &x)).transpose()?;
     let pictures = (shape.pictures > 0).then(|| b.see(shape.pictures, &x)).transpose()?;
-    for layer in 0..config.layers {
+    for layer in shape.from..config.layers {
         b.layer = layer;
         x = match config.mixer {
             Mixer::Mcsd => b.mcsd(&x)?,
@@ -235,6 +257,7 @@ pub fn build_in(
         picked,
         turns: b.turns,
         opened: b.opened,
+        entering: b.entering,
         sounds,
         pictures,
         routes: b.routes,
@@ -258,6 +281,7 @@ struct Builder<'a> {
     routes: Vec<RouteBuffers>,
     turns: Option<TurnBuffers>,
     opened: Option<(View, View)>,
+    entering: Option<View>,
 }
 
 impl Builder<'_> {
@@ -405,6 +429,19 @@ impl Builder<'_> {
             self.push(call, &[ids.view(), table.view(), x.clone()])?;
         }
         Ok(x)
+    }
+
+    /// Rows from the caller, and places for what they open.
+    fn enter(&mut self, layer: usize) -> View {
+        self.layer = layer;
+        let rows = Buffer::new("entering", Kind::Real, Role::State, self.rows * self.c.width);
+        if self.shape.plastic.is_some() {
+            let ids = Buffer::new("opened.ids", Kind::Index, Role::State, self.rows * OPEN);
+            let open = Buffer::new("opened", Kind::Real, Role::State, self.rows * OPEN);
+            self.opened = Some((ids.view(), open.view()));
+        }
+        self.entering = Some(rows.view());
+        rows.view()
     }
 
     /// The slope-delta block and its two halves: conv, slope, delta, gated output.

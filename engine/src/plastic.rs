@@ -119,7 +119,7 @@ impl Plastic {
         self.marks
     }
     /// The slabs of a layer, if the pool has any there.
-    pub(crate) fn slabs(&self, layer: usize) -> Option<&Buffer> {
+    pub fn slabs(&self, layer: usize) -> Option<&Buffer> {
         self.slabs.get(layer.checked_sub(self.first)?)
     }
 }

@@ -11,6 +11,7 @@ pub mod gpu;
 mod pool;
 mod recording;
 pub mod selftest;
+mod store;
 
 pub use buffer::{Buffer, Role, View};
 pub use cpu::{AdamW, Cpu, Gradients, Moments, Tape};
@@ -20,3 +21,4 @@ pub use error::HostError;
 pub use gpu::{AdapterKind, AdapterReport, Gpu, adapters};
 pub use pool::Pool;
 pub use recording::{Op, Recording};
+pub use store::{Change, Store, StoreError};

@@ -22,7 +22,7 @@ impl Builder<'_> {
         if self.shape.turns > 0 && self.layer == c.turn_layer() {
             self.turn_means(&z)?;
         }
-        if self.shape.plastic.is_some() && self.layer == c.turn_layer() {
+        if self.shape.plastic.is_some() && self.opened.is_none() && self.layer == c.turn_layer() {
             self.latch(&z)?;
         }
         let said = z.clone();
@@ -78,11 +78,17 @@ impl Builder<'_> {
             };
             self.push(call, &[h.clone(), places.clone(), a, b, c, d, out.clone()])?;
         }
-        let y = self.scratch("x.ffn", c.width);
+        let kept = self.shape.keep == Some(self.layer + 1);
+        // Kept rows have a buffer that no later layer takes over.
+        let y = self.scratch(if kept { "x.kept" } else { "x.ffn" }, c.width);
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
-        self.plastic(&said, y)
+        let y = self.plastic(&said, y)?;
+        if kept {
+            self.entering = Some(y.clone());
+        }
+        Ok(y)
     }
 
     /// Finds out which sections of the plastic pool each row opens.

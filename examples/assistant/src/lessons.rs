@@ -83,6 +83,57 @@ pub fn lesson(data: &Data, split: Split, seed: u64, index: u64) -> Result<Lesson
     Ok(Lesson { id, about: kind.id.clone(), teach, probes, unrelated, kind_held_out: held })
 }
 
+/// Something that a model asks itself when it learns a fact, to find out where the fact matters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Prompt {
+    /// What is asked.
+    pub prompt: String,
+    /// The key of the fact that it depends on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
+}
+
+/// Questions asked about each kind of fact, and requests that use it.
+const ASKED: usize = 6;
+/// Kinds made from nouns, of which there are too many to ask about all.
+const OPEN_KINDS: usize = 48;
+/// Prompts that depend on no fact.
+const PLAIN: usize = 96;
+
+/// What a model asks itself: questions and requests about every kind of fact that training has, and others.
+pub fn bank(data: &Data, seed: u64) -> Result<Vec<Prompt>> {
+    let mut talk = Talk::new(data, Split::Train, Random::new(seed, "bank", 0));
+    let mut all: Vec<Prompt> = Vec::new();
+    let mut add = |prompt: String, about: Option<&str>| {
+        if all.iter().all(|p| p.prompt != prompt) {
+            all.push(Prompt { prompt, about: about.map(str::to_string) });
+        }
+    };
+    let mut open: Vec<&Kind> = data.kinds.iter().filter(|k| k.open && k.open_to(Split::Train)).collect();
+    talk.random.shuffle(&mut open);
+    let kinds = data.kinds.iter().filter(|k| !k.open && k.open_to(Split::Train));
+    for kind in kinds.chain(open.into_iter().take(OPEN_KINDS)) {
+        for _ in 0..if kind.open { 2 } else { ASKED } {
+            add(talk.question(kind, None, Source::Own)?.0, Some(&kind.id));
+            if let Some((prompt, _)) = talk.applied(kind, None)? {
+                add(prompt, Some(&kind.id));
+            }
+        }
+    }
+    for _ in 0..PLAIN {
+        talk.turns.clear();
+        match talk.random.below(6) {
+            0 => talk.small_talk()?,
+            1 => talk.refused()?,
+            _ => talk.request()?,
+        }
+        for turn in talk.turns.iter().filter(|t| t.s == "U") {
+            add(turn.t.clone(), turn.about.as_deref());
+        }
+    }
+    Ok(all)
+}
+
 fn own_lesson(talk: &mut Talk, index: u64) -> Result<Lesson> {
     let command = own::command(talk, None)?;
     let changed = own::command(talk, Some(&command.phrase))?;

@@ -20,6 +20,8 @@ struct Cli {
 enum Command {
     /// Write dialogues, lessons and single requests
     Dialogues(DialoguesArgs),
+    /// Write what a model asks itself when it learns a fact
+    Bank(BankArgs),
     /// Write spoken commands and words, read out by espeak-ng
     Commands(CommandsArgs),
 }
@@ -44,6 +46,16 @@ struct DialoguesArgs {
     /// Single requests of each of the two held-out sets
     #[arg(long, default_value_t = 1_500)]
     actions: u64,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args, Debug)]
+struct BankArgs {
+    /// Folder to write to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
     /// Seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -77,6 +89,7 @@ struct CommandsArgs {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Dialogues(args) => write_dialogues(&args),
+        Command::Bank(args) => write_bank(&args),
         Command::Commands(args) => write_commands(&args),
     };
     match done {
@@ -104,6 +117,13 @@ fn write_dialogues(args: &DialoguesArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn write_bank(args: &BankArgs) -> Result<()> {
+    let bank = lessons::bank(&Data::read()?, args.seed)?;
+    let mut lines = write::Lines::create(&args.out, "bank.jsonl")?;
+    bank.iter().try_for_each(|prompt| lines.line(prompt))?;
+    lines.finish()
 }
 
 fn write_commands(args: &CommandsArgs) -> Result<()> {

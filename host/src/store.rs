@@ -1,0 +1,383 @@
+//! A small transactional store: tables of bytes by number, in one file that only its owner may read. A commit is all or
+//! nothing, also when the process is killed or the power fails. One process writes; others read its last commit.
+
+use redb::{
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError,
+};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Bytes of the file that are kept in memory.
+const CACHE: usize = 4 << 20;
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process is writing.
+    #[error("{path} is being written by {by}; try again when it is done")]
+    Held {
+        /// The store.
+        path: String,
+        /// What that process said of itself.
+        by: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not a store that this program can read: {why}")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file is damaged.
+    #[error("{path} is damaged: {why}")]
+    Damaged {
+        /// The store.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk has no room left.
+    #[error("{path}: the disk is full; nothing was changed")]
+    Full {
+        /// The store.
+        path: String,
+    },
+    /// The file may not be written.
+    #[error("{path} cannot be written: {why}")]
+    ReadOnly {
+        /// The store.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// Anything else that the system refuses.
+    #[error("{path}: {why}")]
+    System {
+        /// The store.
+        path: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// One of the changes that are made together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// Sets an entry.
+    Put(&'static str, u64, &'a [u8]),
+    /// Removes an entry, if there is one.
+    Delete(&'static str, u64),
+    /// Removes all entries of a table.
+    Clear(&'static str),
+}
+
+enum Handle {
+    Writer(Database),
+    Reader(ReadOnlyDatabase),
+}
+
+/// An open store.
+pub struct Store {
+    handle: Handle,
+    path: PathBuf,
+    /// Says who writes, for as long as it does.
+    owner: Option<PathBuf>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Some(owner) = &self.owner {
+            // What is left behind only misleads a message.
+            let _ = fs::remove_file(owner);
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.path.display())
+    }
+}
+
+fn table(name: &'static str) -> TableDefinition<'static, u64, &'static [u8]> {
+    TableDefinition::new(name)
+}
+
+/// Beside the store: who writes it.
+fn owner_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".writer");
+    name.into()
+}
+
+/// A new file that nobody else may read.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+impl Store {
+    /// Opens a store for writing, making it where there is none. `who` is what others are told of this process.
+    pub fn open(path: &Path, who: &str) -> Result<Self, StoreError> {
+        let system = |e: io::Error| io_error(path, &e);
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder).map_err(system)?;
+        }
+        drop(create_private(path).map_err(system)?);
+        let database = builder().create(path).map_err(|e| open_error(path, e))?;
+        let owner = owner_file(path);
+        // Without it others are told less, no more.
+        let owner = fs::write(&owner, who).is_ok().then_some(owner);
+        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner })
+    }
+
+    /// Opens a store for reading, beside its writer if there is one. None where there is no store.
+    pub fn open_to_read(path: &Path) -> Result<Option<Self>, StoreError> {
+        // A file without a byte is a store that nothing was ever written to.
+        match fs::metadata(path) {
+            Ok(about) if about.len() > 0 => {}
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io_error(path, &e)),
+        }
+        let database = builder().open_read_only(path).map_err(|e| open_error(path, e))?;
+        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None }))
+    }
+
+    /// A store in memory alone.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let path = PathBuf::from("a store in memory");
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Builder::new().create_with_backend(backend).map_err(|e| open_error(&path, e))?;
+        Ok(Self { handle: Handle::Writer(database), path, owner: None })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+    /// Whether it may be changed.
+    pub fn writes(&self) -> bool {
+        matches!(self.handle, Handle::Writer(_))
+    }
+
+    /// An entry.
+    pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut found = None;
+        self.read(name, |table| {
+            found = table.get(key)?.map(|value| value.value().to_vec());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Shows all entries of a table in order of their numbers.
+    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.read(name, |table| {
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                see(key.value(), value.value());
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes changes, all of them or none; when this returns they are on the disk.
+    pub fn commit(&self, changes: &[Change<'_>]) -> Result<(), StoreError> {
+        let Handle::Writer(database) = &self.handle else {
+            return Err(StoreError::ReadOnly { path: self.name(), why: "it was opened to be read".into() });
+        };
+        let done = || -> Result<(), redb::Error> {
+            let transaction = database.begin_write()?;
+            for change in changes {
+                match *change {
+                    Change::Put(name, key, value) => drop(transaction.open_table(table(name))?.insert(key, value)?),
+                    Change::Delete(name, key) => drop(transaction.open_table(table(name))?.remove(key)?),
+                    Change::Clear(name) => drop(transaction.delete_table(table(name))?),
+                }
+            }
+            Ok(transaction.commit()?)
+        };
+        done().map_err(|e| self.error(e))
+    }
+
+    fn read(
+        &self,
+        name: &'static str,
+        see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
+    ) -> Result<(), StoreError> {
+        let transaction = match &self.handle {
+            Handle::Writer(database) => database.begin_read(),
+            Handle::Reader(database) => database.begin_read(),
+        };
+        let transaction = transaction.map_err(|e| self.error(e.into()))?;
+        match transaction.open_table(table(name)) {
+            Ok(table) => see(&table).map_err(|e| self.error(e.into())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(()),
+            Err(e) => Err(self.error(e.into())),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+    fn error(&self, e: redb::Error) -> StoreError {
+        match e {
+            redb::Error::Io(e) => io_error(&self.path, &e),
+            redb::Error::Corrupted(why) => StoreError::Damaged { path: self.name(), why },
+            e => StoreError::Damaged { path: self.name(), why: e.to_string() },
+        }
+    }
+}
+
+/// Every page's checksum is looked at when a file is opened: a flipped byte is found before anything is read.
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder.set_check_integrity_on_open(true);
+    if cfg!(any(target_os = "linux", target_vendor = "apple", windows)) {
+        builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+    }
+    builder
+}
+
+fn open_error(path: &Path, e: DatabaseError) -> StoreError {
+    let name = path.display().to_string();
+    match e {
+        DatabaseError::DatabaseAlreadyOpen => {
+            let by = fs::read_to_string(owner_file(path)).unwrap_or_else(|_| "another program".into());
+            StoreError::Held { path: name, by }
+        }
+        DatabaseError::Storage(StorageError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
+            StoreError::Foreign { path: name, why: e.to_string() }
+        }
+        DatabaseError::Storage(StorageError::Io(e)) => io_error(path, &e),
+        DatabaseError::Storage(StorageError::Corrupted(why)) => StoreError::Damaged { path: name, why },
+        e @ (DatabaseError::UpgradeRequired(_) | DatabaseError::LockProtocolMismatch) => {
+            StoreError::Foreign { path: name, why: e.to_string() }
+        }
+        e => StoreError::Damaged { path: name, why: e.to_string() },
+    }
+}
+
+fn io_error(path: &Path, e: &io::Error) -> StoreError {
+    let path = path.display().to_string();
+    match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path },
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            StoreError::ReadOnly { path, why: e.to_string() }
+        }
+        _ => StoreError::System { path, why: e.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(store: &Store, name: &'static str) -> Vec<(u64, Vec<u8>)> {
+        let mut all = Vec::new();
+        store.each(name, |key, value| all.push((key, value.to_vec()))).expect("reads");
+        all
+    }
+
+    #[test]
+    fn what_was_committed_is_there_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("some/memory");
+        {
+            let store = Store::open(&path, "a test").expect("opens");
+            store
+                .commit(&[Change::Put("a", 2, b"two"), Change::Put("a", 1, b"one"), Change::Put("b", 7, b"")])
+                .expect("commits");
+            store
+                .commit(&[Change::Delete("a", 1), Change::Put("a", 3, b"three"), Change::Delete("c", 9)])
+                .expect("commits");
+            // Entries of one commit become visible together or not at all.
+            assert_eq!(all(&store, "a"), [(2, b"two".to_vec()), (3, b"three".to_vec())]);
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
+        }
+        let store = Store::open_to_read(&path).expect("opens").expect("is there");
+        assert_eq!(store.get("a", 3).expect("reads"), Some(b"three".to_vec()));
+        assert_eq!(store.get("a", 1).expect("reads"), None);
+        assert_eq!(store.get("nothing", 1).expect("reads"), None);
+        assert!(matches!(store.commit(&[]), Err(StoreError::ReadOnly { .. })));
+        drop(store);
+        let store = Store::open(&path, "a test").expect("opens");
+        store.commit(&[Change::Clear("a"), Change::Clear("nothing")]).expect("commits");
+        assert!(all(&store, "a").is_empty());
+        assert_eq!(all(&store, "b").len(), 1);
+    }
+
+    #[test]
+    fn a_second_writer_is_told_who_writes_and_readers_follow() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory");
+        assert!(Store::open_to_read(&path).expect("no store is no error").is_none());
+        let first = Store::open(&path, "lichen chat, process 7").expect("opens");
+        first.commit(&[Change::Put("a", 1, b"one")]).expect("commits");
+        match Store::open(&path, "another") {
+            Err(StoreError::Held { by, .. }) => assert_eq!(by, "lichen chat, process 7"),
+            other => panic!("{other:?}"),
+        }
+        let reader = Store::open_to_read(&path).expect("opens").expect("is there");
+        assert_eq!(all(&reader, "a").len(), 1);
+        first.commit(&[Change::Put("a", 2, b"two")]).expect("commits");
+        assert_eq!(all(&reader, "a").len(), 2);
+        drop(first);
+        Store::open(&path, "another").expect("is free again");
+    }
+
+    #[test]
+    fn other_files_and_damage_are_errors() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory");
+        fs::write(&path, b"this is a letter, not a store, and it is long enough to be one".repeat(100))
+            .expect("writes");
+        assert!(matches!(Store::open(&path, "a test"), Err(StoreError::Foreign { .. })));
+        assert!(Store::open_to_read(&path).is_err());
+        assert!(fs::read(&path).expect("reads").starts_with(b"this is a letter"), "a foreign file was written to");
+        fs::remove_file(&path).expect("removes");
+        let value: Vec<u8> = (0..50_000u32).flat_map(u32::to_le_bytes).collect();
+        {
+            let store = Store::open(&path, "a test").expect("opens");
+            store.commit(&[Change::Put("a", 1, &value), Change::Put("a", 2, b"two")]).expect("commits");
+        }
+        let good = fs::read(&path).expect("reads");
+        let mut found = 0;
+        for at in (0..good.len()).step_by(good.len() / 97) {
+            let mut bad = good.clone();
+            bad[at] ^= 0x10;
+            fs::write(&path, &bad).expect("writes");
+            // An error, or what was committed: a flipped byte that nothing uses may go unnoticed.
+            match Store::open(&path, "a test") {
+                Err(_) => found += 1,
+                Ok(store) => match store.get("a", 1) {
+                    Err(_) => found += 1,
+                    Ok(got) => assert!(got.is_none_or(|got| got == value), "byte {at} changed what is read"),
+                },
+            }
+        }
+        assert!(found > 0);
+        for len in [1, 63, 64, 4096, good.len() / 2, good.len() - 1] {
+            fs::write(&path, &good[..len]).expect("writes");
+            match Store::open(&path, "a test") {
+                Err(_) => {}
+                Ok(store) => {
+                    assert!(store.get("a", 1).map_or(true, |got| got.is_none_or(|got| got == value)), "{len} bytes")
+                }
+            }
+        }
+    }
+}
