@@ -130,7 +130,8 @@ impl Builder<'_> {
         };
         let chunks = [slabs, nothing.clone(), nothing.clone(), nothing];
         let (h, out) = (self.scratch("plastic.h", OPEN * NEURONS), self.scratch("plastic.slots", OPEN * width));
-        let args = |from: &View, to: &View| [&[from.clone(), ids.clone()], &chunks[..], &[to.clone()]].concat();
+        let args =
+            |from: &View, to: &View| [&[from.clone(), ids.clone()], &chunks[..], std::slice::from_ref(to)].concat();
         self.push(section_up::call(params), &args(z, &h))?;
         self.push(section_down::call(params), &args(&h, &out))?;
         let y = self.scratch("x.plastic", width);
