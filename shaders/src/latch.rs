@@ -174,8 +174,8 @@ fn cases(c: &mut Cases<Params>) {
     add("goes_on", Params { batch: 2, ..plain(5, 7, 3, 3) }, &[8, 9, 2, 8], true, 0.1);
     add("holds", Params { steps: 3, ..plain(6, 4, 2, 2) }, &[8], true, 0.0);
     add("ends", Params { steps: 2, ..plain(6, 4, 2, 2) }, &[3, 8], true, 0.0);
-    // Nobody said anything before this answer, and nothing opens for that one.
-    add("unasked", plain(6, 4, 2, 2), &[2, 8, 3, 8], false, -1.5);
+    // Nobody said anything before the first answer; then nothing opens for what was said.
+    add("unasked", plain(6, 4, 2, 2), &[2, 8, 3, 8, 1, 8], false, -1.5);
     add("shut", plain(6, 4, 2, 2), &TURN, false, 1.5);
     add("empty", plain(6, 0, 2, 2), &TURN, false, 0.0);
     add("few", plain(4, 3, 1, 5), &TURN, false, -0.5);
