@@ -16,6 +16,7 @@ pub mod grammar;
 pub mod graph;
 mod header;
 mod init;
+pub mod learn;
 pub mod model;
 pub mod plastic;
 mod residency;
