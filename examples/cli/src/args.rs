@@ -439,6 +439,9 @@ pub(crate) struct QuantizeArgs {
     /// Bias on refusing that the file keeps, as `eval --fit-refusals` finds it [default: the model's]
     #[arg(long, value_name = "LOGITS", allow_negative_numbers = true)]
     pub(crate) refusal_bias: Option<f32>,
+    /// Prompts that the model asks itself when it learns, as JSON lines [default: the model's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bank: Option<PathBuf>,
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
