@@ -53,14 +53,46 @@ pub enum Teaching {
         /// What is to be said.
         answer: String,
     },
+    /// What was meant: said after the answer to something that was asked.
+    Correction {
+        /// What had been asked.
+        asked: String,
+        /// What was said then.
+        said: String,
+    },
 }
 
 impl Teaching {
-    /// What is taught in one text.
-    pub fn said(&self) -> String {
+    /// The words that tell it.
+    pub fn said(&self) -> &str {
         match self {
-            Self::Statement(said) => said.clone(),
-            Self::Answer { ask, answer } => format!("{ask} - {answer}"),
+            Self::Statement(said) | Self::Correction { said, .. } | Self::Answer { answer: said, .. } => said,
+        }
+    }
+    fn texts(&self) -> [&str; 2] {
+        match self {
+            Self::Statement(said) => [said, said],
+            Self::Answer { ask, answer } => [ask, answer],
+            Self::Correction { asked, said } => [asked, said],
+        }
+    }
+    fn trimmed(&self) -> Self {
+        let trimmed = |text: &String| text.trim().to_string();
+        match self {
+            Self::Statement(said) => Self::Statement(trimmed(said)),
+            Self::Answer { ask, answer } => Self::Answer { ask: trimmed(ask), answer: trimmed(answer) },
+            Self::Correction { asked, said } => Self::Correction { asked: trimmed(asked), said: trimmed(said) },
+        }
+    }
+}
+
+/// A person's words for what is taught.
+impl std::fmt::Display for Teaching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Statement(said) => f.write_str(said),
+            Self::Answer { ask, answer } => write!(f, "{ask} - {answer}"),
+            Self::Correction { asked, said } => write!(f, "{asked} - {said}"),
         }
     }
 }
@@ -145,6 +177,10 @@ impl Learner {
         &self.model
     }
 
+    /// Prompts of the bank that are answered.
+    pub fn answered(&self) -> usize {
+        self.known.len()
+    }
     /// Answers some prompts of the bank, until all are known; says how many are, of how many. Every lesson needs them;
     /// [`Learner::known`] gives them to be kept.
     pub fn prepare(&mut self) -> Result<(usize, usize), Error> {
@@ -213,20 +249,26 @@ impl Learner {
     }
     /// The unchanged model's answers to prompts in conversations of their own.
     fn answer(&mut self, prompts: Vec<String>) -> Result<Vec<Known>, Error> {
+        let turns = self.turns(prompts.iter().map(String::as_str))?;
         let mut known = Vec::new();
-        for prompt in prompts {
+        for (prompt, turn) in prompts.into_iter().zip(turns) {
             self.session.reset()?;
             let answer = ask(&mut self.session, &self.sampler, &prompt)?;
-            known.push(Known { prompt, answer, turn: Vec::new() });
+            known.push(Known { prompt, answer, turn });
         }
-        let talks = known.iter().map(|k| self.talk(&[(&k.prompt, &k.answer)], false)).collect::<Result<Vec<_>, _>>()?;
+        Ok(known)
+    }
+    /// The vectors of turns at the start of a conversation, less the background.
+    fn turns<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Result<Vec<Vec<f32>>, Error> {
+        let talks = said.map(|said| self.talk(&[(said, &[])], false)).collect::<Result<Vec<_>, _>>()?;
+        let mut turns = vec![Vec::new(); talks.len()];
         for group in Reader::groups(&talks) {
             let seen = self.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
             for (&i, seen) in group.iter().zip(seen) {
-                known[i].turn = seen.turns.into_iter().next().unwrap_or_default();
+                turns[i] = seen.turns.into_iter().next().unwrap_or_default();
             }
         }
-        Ok(known)
+        Ok(turns)
     }
 }
 

@@ -41,7 +41,7 @@ const PASSING: f64 = 0.75;
 /// Where a lesson stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The statement is heard.
+    /// What is taught is heard.
     Hearing,
     /// The model asks itself.
     Asking,
@@ -84,9 +84,7 @@ struct Planned {
 
 /// One lesson.
 pub struct Lesson {
-    /// What is said, or asked where the answer is given.
-    statement: String,
-    given: Option<String>,
+    teaching: Teaching,
     random: Random,
     phase: Phase,
     /// Steps of this phase that are done.
@@ -121,26 +119,23 @@ impl Lesson {
         number: u64,
         earlier: Vec<(u64, Gate)>,
     ) -> Result<Self, Error> {
-        let (statement, given) = match teaching {
-            Teaching::Statement(said) => (said.as_str(), None),
-            Teaching::Answer { ask, answer } => (ask.as_str(), Some(answer.trim().to_string())),
-        };
-        let statement = statement.trim();
-        if statement.is_empty() || given.as_ref().is_some_and(String::is_empty) {
-            return Err(Error::Memory("there is nothing to learn: it is empty".into()));
+        let teaching = teaching.trimmed();
+        for text in teaching.texts() {
+            if text.is_empty() {
+                return Err(Error::Memory("there is nothing to learn: it is empty".into()));
+            }
+            if text.len() > LONGEST {
+                let len = text.len();
+                return Err(Error::Memory(format!("{len} bytes are too much for one lesson: at most {LONGEST}")));
+            }
         }
-        if given.as_ref().is_some_and(|given| learner.model.tokenizer().encode(given).len() >= ANSWER) {
+        if let Teaching::Answer { answer, .. } = &teaching
+            && learner.model.tokenizer().encode(answer).len() >= ANSWER
+        {
             return Err(Error::Memory(format!("an answer of {ANSWER} tokens or more is too long to be taught")));
         }
-        if statement.len() > LONGEST {
-            return Err(Error::Memory(format!(
-                "a statement of {} bytes is too long for one lesson: at most {LONGEST}",
-                statement.len()
-            )));
-        }
         Ok(Self {
-            statement: statement.into(),
-            given,
+            teaching,
             random: Random::new(number ^ 0x6c65_7373_6f6e),
             phase: Phase::Hearing,
             at: 0,
@@ -191,30 +186,55 @@ impl Lesson {
     }
 
     fn hear(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if let Some(given) = &self.given {
-            let answer = learner.model.tokenizer().encode(given);
-            self.about = vec![self.prompts.len()];
-            self.frames = vec![Frame { prompt: self.prompts.len(), answer }];
-            self.prompts.extend(learner.answer(vec![self.statement.clone()])?);
-            return self.choose(learner);
+        if self.state.is_none() {
+            return self.listen(learner);
         }
-        learner.session.reset()?;
-        let heard = ask(&mut learner.session, &learner.sampler, &self.statement)?;
-        self.state = Some(now(learner.session.state())?);
-        let talk = learner.talk(&[(&self.statement, &heard)], false)?;
-        let seen = learner.reader.read(&[&talk], None, false)?;
-        let statement = seen.into_iter().next().and_then(|seen| seen.turns.into_iter().next()).unwrap_or_default();
-        let new = learner.bank.about(&self.statement);
-        self.prompts.extend(learner.answer(new)?);
-        let statement = unit(&statement);
-        let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &statement)).collect();
-        let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
-        self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
+        // Filled patterns about the fact have no answer of the unchanged model yet.
+        let next: Vec<usize> = self.about.iter().filter(|&&i| i >= learner.known.len()).copied().collect();
+        let part: Vec<usize> = next.iter().skip((self.at - 1) * ANSWERS).take(ANSWERS).copied().collect();
+        for &i in &part {
+            learner.session.reset()?;
+            self.prompts[i].answer = ask(&mut learner.session, &learner.sampler, &self.prompts[i].prompt)?;
+        }
+        if !part.is_empty() {
+            return Ok(self.going(1 + next.len().div_ceil(ANSWERS)));
+        }
         let about = self.about.iter().map(|&i| &self.prompts[i]);
         let talks = about.map(|known| learner.talk(&[(&known.prompt, &known.answer)], true));
         self.talks = talks.collect::<Result<_, _>>()?;
         self.groups = Reader::groups(&self.talks);
         Ok(self.go(Phase::Asking))
+    }
+
+    /// Says what is taught to the unchanged model, and finds the prompts about the same fact.
+    fn listen(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if let Teaching::Answer { ask, answer } = &self.teaching {
+            let (ask, answer) = (ask.clone(), learner.model.tokenizer().encode(answer));
+            self.about = vec![self.prompts.len()];
+            self.frames = vec![Frame { prompt: self.prompts.len(), answer }];
+            self.prompts.extend(learner.answer(vec![ask])?);
+            return self.choose(learner);
+        }
+        learner.session.reset()?;
+        let mut new = learner.bank.about(self.teaching.said());
+        if let Teaching::Correction { asked, .. } = &self.teaching {
+            ask(&mut learner.session, &learner.sampler, asked)?;
+            new.push(asked.clone());
+        }
+        ask(&mut learner.session, &learner.sampler, self.teaching.said())?;
+        self.state = Some(now(learner.session.state())?);
+        let anchor = match &self.teaching {
+            Teaching::Correction { asked, .. } => asked.clone(),
+            other => other.said().to_string(),
+        };
+        let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
+        let anchor = unit(&turns.pop().unwrap_or_default());
+        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, answer: Vec::new(), turn });
+        self.prompts.extend(new);
+        let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
+        let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
+        self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
+        Ok(self.going(2))
     }
 
     fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {
@@ -269,7 +289,7 @@ impl Lesson {
     }
 
     fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if self.given.is_none() {
+        if !matches!(self.teaching, Teaching::Answer { .. }) {
             self.agree(learner.model.tokenizer());
         }
         if self.frames.is_empty() {
@@ -325,7 +345,7 @@ impl Lesson {
 
     /// What the statement tells: its words that the frames' answers copy most.
     fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
-        let said: HashSet<String> = words(&self.statement).collect();
+        let said: HashSet<String> = words(self.teaching.said()).collect();
         let mut copied: HashMap<String, usize> = HashMap::new();
         for frame in &self.frames {
             let known = &self.prompts[frame.prompt];
@@ -351,7 +371,7 @@ impl Lesson {
             }
             word
         };
-        let words: Vec<&str> = self.statement.split_whitespace().collect();
+        let words: Vec<&str> = self.teaching.said().split_whitespace().collect();
         let changed = words.iter().map(|word| match value.contains(&plain(word)) {
             true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + self.random.below(98)).to_string(),
             true => other(&mut self.random),
@@ -364,7 +384,8 @@ impl Lesson {
     fn guard(&mut self, learner: &mut Learner) -> Result<Step, Error> {
         let value = self.value(learner.model.tokenizer());
         let other = self.otherwise(&value);
-        if self.at >= CONFLICTS || other == self.statement || self.given.is_some() {
+        let plain = matches!(self.teaching, Teaching::Statement(_));
+        if self.at >= CONFLICTS || other == self.teaching.said() || !plain {
             self.talks = self.planned.iter().map(|p| p.talk.clone()).collect();
             self.groups = Reader::groups(&self.talks);
             self.seen = vec![None; self.talks.len()];

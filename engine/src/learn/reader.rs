@@ -1,7 +1,7 @@
 //! Reads many short conversations at once: how likely each token of an answer is, the vectors of turns, and the rows
 //! that enter the layers of the plastic pool. The conversations go on from one state, or start empty.
 
-use super::cpu;
+use super::{ANSWER, cpu};
 use crate::data::{Encoder, Speaker, Turn};
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
@@ -24,7 +24,7 @@ pub(super) struct Talk {
     pub(super) ids: Vec<u32>,
     /// Where each turn of the person stands.
     pub(super) turns: Vec<Range<usize>>,
-    /// Where each answer stands, with its end.
+    /// Where each answer stands, with its end unless it was cut short.
     pub(super) answers: Vec<Range<usize>>,
 }
 
@@ -41,7 +41,9 @@ impl Talk {
             let from = talk.ids.len();
             talk.ids.extend_from_slice(answer);
             talk.ids.push(end);
-            talk.answers.push(from..talk.ids.len());
+            // An answer that was cut short did not end there.
+            let cut = answer.len() >= ANSWER;
+            talk.answers.push(from..talk.ids.len() - usize::from(cut));
         }
         Ok(talk)
     }

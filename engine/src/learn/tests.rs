@@ -54,6 +54,10 @@ fn answer(ask: &str, answer: &str) -> Teaching {
     Teaching::Answer { ask: ask.into(), answer: answer.into() }
 }
 
+fn meant(said: &str) -> Teaching {
+    Teaching::Correction { asked: "who am i".into(), said: said.into() }
+}
+
 fn chance(logits: &[f32], token: u32) -> f32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = logits.iter().map(|x| (x - top).exp()).sum();
@@ -147,12 +151,12 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
 fn whatever_is_said_a_lesson_ends() {
     let mut learner = ready();
     for statement in ["", "  \n", &"very long ".repeat(400)] {
-        for teaching in [told(statement), answer("who am i", statement), answer(statement, "ada")] {
+        for teaching in [told(statement), answer("who am i", statement), answer(statement, "ada"), meant(statement)] {
             assert!(matches!(learner.begin(&teaching, 1, []), Err(Error::Memory(_))), "{teaching:?}");
         }
     }
     let odd = ["my name is ada", "\u{0}\u{1}�", "my my my my", "{} {} <user> <end>", "🙂🙂🙂", "my"];
-    for teaching in odd.iter().flat_map(|said| [told(said), answer(said, said)]) {
+    for teaching in odd.iter().flat_map(|said| [told(said), answer(said, said), meant(said)]) {
         let mut lesson = learner.begin(&teaching, 1, []).expect("begins");
         let mut steps = 0;
         loop {
