@@ -64,6 +64,9 @@ pub struct Known<'a> {
 /// Gaps whose content is what the user says, to the last word.
 const FREE: [&str; 8] = ["task", "note", "message text", "phrase", "event", "trigger", "robot trigger", "c"];
 
+/// Times that a request's gaps are filled in the hope that they do not tell the value.
+const FILLINGS: usize = 10;
+
 /// First words of statements that are orders: "note that" does not fit before them.
 const ORDERS: &[&str] = &[
     "store",
@@ -293,13 +296,14 @@ impl<'a> Talk<'a> {
         };
         Ok((text, Answer { reply, actions: Vec::new() }))
     }
-    /// The text of a request that uses a fact, and the answer. Nothing where this split has no wording for one.
+    /// The text of a request that uses a fact, and the answer. Nothing where this split has no wording for one, or the
+    /// wording that was drawn holds the value itself.
     pub fn applied(&mut self, kind: &'a Kind, value: Option<&Value>) -> Result<Option<(String, Answer)>> {
         let all: Vec<&Applied> = kind.applied_in(self.split);
         let Some(applied) = self.random.pick(&all).copied() else { return Ok(None) };
         let Some(template) = wording(&applied.wordings, self.split, &mut self.random) else { return Ok(None) };
         let form = if value.is_some() { &applied.with } else { &applied.without };
-        loop {
+        for _ in 0..FILLINGS {
             let mut filled = value.iter().fold(Filled::new(), |f, v| f.with("v", (*v).clone()));
             let text = self.text(template, &mut filled, Sort::Request)?;
             // "send vincent my greetings" from Vincent himself would give the answer away.
@@ -308,6 +312,8 @@ impl<'a> Talk<'a> {
                 return Ok(Some((text, self.answer(form, &filled)?)));
             }
         }
+        // "drop ana a line" for an app called Line: whatever fills the gaps, it is told.
+        Ok(None)
     }
     /// The user asks for a fact, or for something that uses it; known or not.
     pub fn ask(&mut self, kind: &'a Kind, direct: bool) -> Result<()> {
@@ -444,4 +450,26 @@ fn polite_question(opener: &str) -> bool {
 /// The refusal.
 pub fn refusal() -> Answer {
     Answer { reply: "Sorry, I cannot do that.".to_string(), actions: vec![Action::unknown()] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts;
+
+    /// A value among a wording's own words stays there however often its gaps are filled, and three letters in a row
+    /// are too few for a slip.
+    #[test]
+    fn a_wording_that_holds_the_value_is_given_up() -> Result<()> {
+        let text = "[drink]\nset value=person\nack Got it.\nanswer {v}.\nunknown I do not know.\n\
+                    do order.start item={v} => Some {v}.\nelse => What?\n- make {person} a tea\n";
+        let (data, kinds) = (Data::read()?, facts::read(text, &|_| Vec::new())?);
+        let mut talk = Talk::new(&data, Split::Train, Random::new(1, "talk", 0));
+        for _ in 0..20 {
+            assert_eq!(talk.applied(&kinds[0], Some(&Value::same("Tea")))?, None);
+            let (text, answer) = talk.applied(&kinds[0], Some(&Value::same("cocoa")))?.expect("a request");
+            assert!(text.to_lowercase().contains("tea") && answer.reply == "Some cocoa.", "{text} {answer:?}");
+        }
+        Ok(())
+    }
 }

@@ -11,8 +11,8 @@ mod x86;
 
 use super::lanes::prefetch;
 use super::packed::{Bytes, Nibbles, Packed, half};
-use super::product::transpose;
 use super::share::{Scatter, Scratch};
+use super::transpose::transpose;
 use lichen_shaders::bytemuck::{cast_slice, cast_slice_mut};
 use lichen_shaders::packed::{BLOCK, Format};
 use lichen_shaders::quantize::row_words;

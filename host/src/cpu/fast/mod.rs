@@ -19,8 +19,10 @@ mod scan;
 mod sections;
 mod sections_packed;
 mod share;
+mod sums;
 #[cfg(test)]
 mod tests;
+mod transpose;
 
 use crate::pool::Pool;
 use lichen_shaders::bytemuck::pod_read_unaligned;

@@ -5,7 +5,8 @@
 //! them byte by byte.
 
 use super::lanes::{LANES, madd, prefetch, sum, vector};
-use super::product::{NARROW, Sixteen, sums};
+use super::product::NARROW;
+use super::sums::{Sixteen, sums};
 use lichen_shaders::bytemuck::cast_slice;
 use lichen_shaders::packed::{BLOCK, Format};
 use std::marker::PhantomData;

@@ -2,9 +2,10 @@
 
 use super::lanes::{LANES, axpy, dot, madd, prefetch, sum, vector};
 use super::share::{Scatter, pieces};
+use super::sums::{Sixteen, sums};
 use crate::pool::Pool;
 #[cfg(target_arch = "x86_64")]
-use std::{arch::x86_64::*, mem::transmute};
+use std::arch::x86_64::*;
 
 /// A matrix inside a slice: element (i, j) is `data[start + i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -208,138 +209,6 @@ fn dots_narrow<const F: bool, const AVX2: bool, const WIDE: bool>(x: &[f32], row
     assert!(x.len().is_multiple_of(LANES) && rows.len() >= LANES * x.len(), "rows are short");
     // SAFETY: the assertion covers x and the rows.
     unsafe { sums::<F, AVX2, WIDE>(&Narrow { x, rows }) }
-}
-
-/// As many rows of products with some x as there are lanes. On x86 vectors are named all the way: left to the
-/// compiler, the sums' shuffles make it build vectors across the rows, element by element.
-pub(super) trait Sixteen {
-    /// Sum of the products of row r, which must be below [`LANES`].
-    ///
-    /// # Safety
-    /// What the rows are made of must lie where they say.
-    unsafe fn sum<const F: bool>(&self, r: usize) -> f32;
-    /// The products of row r, added up to one vector.
-    ///
-    /// # Safety
-    /// As [`Sixteen::sum`], with AVX2.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn avx2(&self, r: usize) -> __m256;
-    /// The products of row r, added up to one vector.
-    ///
-    /// # Safety
-    /// As [`Sixteen::sum`], with AVX-512.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn avx512(&self, r: usize) -> __m512;
-}
-
-/// Rows that hold their products already.
-pub(super) struct Kept<'a>(pub(super) &'a [[f32; LANES]; LANES]);
-impl Sixteen for Kept<'_> {
-    #[inline(always)]
-    unsafe fn sum<const F: bool>(&self, r: usize) -> f32 {
-        sum(self.0[r])
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn avx2(&self, r: usize) -> __m256 {
-        let row = self.0[r].as_ptr();
-        // SAFETY: a row is two vectors long.
-        unsafe { _mm256_add_ps(_mm256_loadu_ps(row), _mm256_loadu_ps(row.add(8))) }
-    }
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn avx512(&self, r: usize) -> __m512 {
-        // SAFETY: a row is one vector long.
-        unsafe { _mm512_loadu_ps(self.0[r].as_ptr()) }
-    }
-}
-
-/// Sums of the products of each row, together: where vectors have shuffles, each step adds parts of two vectors.
-///
-/// # Safety
-/// As [`Sixteen::sum`]; the constants are those of [`vector!`](vector).
-#[inline(always)]
-pub(super) unsafe fn sums<const F: bool, const AVX2: bool, const WIDE: bool>(rows: &impl Sixteen) -> [f32; LANES] {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        if WIDE {
-            let (a, b) = (eight512(rows, 0), eight512(rows, 8));
-            return transmute::<__m512, [f32; LANES]>(_mm512_add_ps(
-                _mm512_shuffle_f32x4::<0x88>(a, b),
-                _mm512_shuffle_f32x4::<0xDD>(a, b),
-            ));
-        } else if AVX2 {
-            return transmute::<[__m256; 2], [f32; LANES]>([eight256(rows, 0), eight256(rows, 8)]);
-        }
-        let mut all = [0.0; LANES];
-        for r in 0..LANES {
-            all[r] = rows.sum::<F>(r);
-        }
-        all
-    }
-}
-
-/// Sums of eight rows: of the first four in lanes of 128 bits 0 and 1, of the others in 2 and 3, two parts of each.
-///
-/// # Safety
-/// As [`sums`], with AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn eight512(rows: &impl Sixteen, r: usize) -> __m512 {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        let (a, b) = (four512(rows, r), four512(rows, r + 4));
-        _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xDD>(a, b))
-    }
-}
-
-/// Sums of four rows, a part of each in every lane of 128 bits.
-///
-/// # Safety
-/// As [`sums`], with AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn four512(rows: &impl Sixteen, r: usize) -> __m512 {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        let (a, b) = (rows.avx512(r), rows.avx512(r + 1));
-        let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-        let (c, d) = (rows.avx512(r + 2), rows.avx512(r + 3));
-        let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-        _mm512_add_ps(_mm512_shuffle_ps::<0x44>(ab, cd), _mm512_shuffle_ps::<0xEE>(ab, cd))
-    }
-}
-
-/// Sums of eight rows.
-///
-/// # Safety
-/// As [`sums`], with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn eight256(rows: &impl Sixteen, r: usize) -> __m256 {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        let (a, b) = (four256(rows, r), four256(rows, r + 4));
-        _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
-    }
-}
-
-/// Sums of four rows, a part of each in both lanes of 128 bits.
-///
-/// # Safety
-/// As [`sums`], with AVX2.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn four256(rows: &impl Sixteen, r: usize) -> __m256 {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        let (a, b) = (rows.avx2(r), rows.avx2(r + 1));
-        let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-        let (c, d) = (rows.avx2(r + 2), rows.avx2(r + 3));
-        let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-        _mm256_add_ps(_mm256_shuffle_ps::<0x44>(ab, cd), _mm256_shuffle_ps::<0xEE>(ab, cd))
-    }
 }
 
 /// Dots of x with four rows.
@@ -568,77 +437,6 @@ fn outer_tile<const F: bool, const M: usize, const NV: usize>(
             for l in 0..LANES {
                 c[l] += s[l];
             }
-        }
-    }
-}
-
-vector! {
-    /// Writes the transpose of the `[m, n]` matrix `a` to `to`.
-    fn transpose(a: &[f32], m: usize, n: usize, to: &mut [f32]) {
-        let (a, to) = (&a[..m * n], &mut to[..m * n]);
-        for i in (0..m).step_by(LANES) {
-            for j in (0..n).step_by(LANES) {
-                if i + LANES <= m && j + LANES <= n {
-                    #[cfg(target_arch = "x86_64")]
-                    if WIDE {
-                        // SAFETY: sixteen rows from i and as many columns from j are inside, and this function has AVX-512.
-                        unsafe { turn512(a.as_ptr().add(i * n + j), n, to.as_mut_ptr().add(j * m + i), m) };
-                        continue;
-                    }
-                    let mut block = [[0.0f32; LANES]; LANES];
-                    for r in 0..LANES {
-                        let row = &a[(i + r) * n + j..][..LANES];
-                        for l in 0..LANES {
-                            block[l][r] = row[l];
-                        }
-                    }
-                    for (l, row) in block.iter().enumerate() {
-                        to[(j + l) * m + i..][..LANES].copy_from_slice(row);
-                    }
-                } else {
-                    for r in i..m.min(i + LANES) {
-                        for l in j..n.min(j + LANES) {
-                            to[l * m + r] = a[r * n + l];
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Writes the transpose of 16 rows of 16 floats, which are `n` apart, to rows that are `m` apart.
-///
-/// # Safety
-/// All of them must lie inside their buffers; needs AVX-512.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-unsafe fn turn512(from: *const f32, n: usize, to: *mut f32, m: usize) {
-    // SAFETY: by the caller's promises.
-    unsafe {
-        // Part p of `fours[g][c]` is column 4p + c of rows 4g to 4g + 3. No closures: they would lack the instructions.
-        let mut fours = [[_mm512_setzero_ps(); 4]; 4];
-        for (g, four) in fours.iter_mut().enumerate() {
-            let row = from.add(4 * g * n);
-            let (a, b) = (_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(n)));
-            let (c, d) = (_mm512_loadu_ps(row.add(2 * n)), _mm512_loadu_ps(row.add(3 * n)));
-            let (ab, cd) = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
-            four[0] = _mm512_shuffle_ps::<0x44>(ab, cd);
-            four[1] = _mm512_shuffle_ps::<0xEE>(ab, cd);
-            let (ab, cd) = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
-            four[2] = _mm512_shuffle_ps::<0x44>(ab, cd);
-            four[3] = _mm512_shuffle_ps::<0xEE>(ab, cd);
-        }
-        for c in 0..4 {
-            let (low, high) = ([fours[0][c], fours[1][c]], [fours[2][c], fours[3][c]]);
-            let even = _mm512_shuffle_f32x4::<0x88>(low[0], low[1]);
-            let other = _mm512_shuffle_f32x4::<0x88>(high[0], high[1]);
-            _mm512_storeu_ps(to.add(c * m), _mm512_shuffle_f32x4::<0x88>(even, other));
-            _mm512_storeu_ps(to.add((8 + c) * m), _mm512_shuffle_f32x4::<0xDD>(even, other));
-            let odd = _mm512_shuffle_f32x4::<0xDD>(low[0], low[1]);
-            let other = _mm512_shuffle_f32x4::<0xDD>(high[0], high[1]);
-            _mm512_storeu_ps(to.add((4 + c) * m), _mm512_shuffle_f32x4::<0x88>(odd, other));
-            _mm512_storeu_ps(to.add((12 + c) * m), _mm512_shuffle_f32x4::<0xDD>(odd, other));
         }
     }
 }

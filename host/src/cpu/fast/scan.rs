@@ -3,8 +3,8 @@
 
 use super::Fresh;
 use super::lanes::{LANES, madd, sum, vector};
-use super::product::{Kept, sums};
 use super::share::{Scatter, Scratch, pieces};
+use super::sums::{Kept, sums};
 use crate::pool::Pool;
 use lichen_shaders::scan::{Args, Grads, Params, Values};
 

@@ -8,8 +8,9 @@
 
 use super::Fresh;
 use super::lanes::{LANES, dot, madd, prefetch, vector};
-use super::product::{Rows, dots, outer, times, transpose};
+use super::product::{Rows, dots, outer, times};
 use super::share::{Scatter, Scratch, cut, pieces};
+use super::transpose::transpose;
 use crate::pool::Pool;
 use lichen_shaders::section_up::Params;
 use std::ops::Range;
