@@ -2,8 +2,8 @@
 //! nothing, also when the process is killed or the power fails. One process writes; others read its last commit.
 
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableError,
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageError, TableDefinition, TableError,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -86,6 +86,19 @@ pub struct Store {
     path: PathBuf,
     /// Says who writes, for as long as it does.
     owner: Option<PathBuf>,
+    lasts: bool,
+}
+
+/// A store as it was at one moment: what is committed later is not seen.
+pub struct Snapshot<'a> {
+    store: &'a Store,
+    transaction: ReadTransaction,
+}
+
+impl std::fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot({})", self.store.path.display())
+    }
 }
 
 impl Drop for Store {
@@ -135,7 +148,7 @@ impl Store {
         let owner = owner_file(path);
         // Without it others are told less, no more.
         let owner = fs::write(&owner, who).is_ok().then_some(owner);
-        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner })
+        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner, lasts: true })
     }
 
     /// Opens a store for reading, beside its writer if there is one. None where there is no store.
@@ -148,7 +161,7 @@ impl Store {
             Err(e) => return Err(io_error(path, &e)),
         }
         let database = builder().open_read_only(path).map_err(|e| open_error(path, e))?;
-        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None }))
+        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None, lasts: true }))
     }
 
     /// A store in memory alone.
@@ -156,7 +169,7 @@ impl Store {
         let path = PathBuf::from("a store in memory");
         let backend = redb::backends::InMemoryBackend::new();
         let database = Builder::new().create_with_backend(backend).map_err(|e| open_error(&path, e))?;
-        Ok(Self { handle: Handle::Writer(database), path, owner: None })
+        Ok(Self { handle: Handle::Writer(database), path, owner: None, lasts: false })
     }
 
     /// Where it lies.
@@ -168,25 +181,28 @@ impl Store {
         matches!(self.handle, Handle::Writer(_))
     }
 
+    /// Whether it lies in a file, and not in memory alone.
+    pub fn lasts(&self) -> bool {
+        self.lasts
+    }
+
+    /// The store as it is now: what several reads of it see belongs together.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let transaction = match &self.handle {
+            Handle::Writer(database) => database.begin_read(),
+            Handle::Reader(database) => database.begin_read(),
+        };
+        Ok(Snapshot { store: self, transaction: transaction.map_err(|e| self.error(e.into()))? })
+    }
+
     /// An entry.
     pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut found = None;
-        self.read(name, |table| {
-            found = table.get(key)?.map(|value| value.value().to_vec());
-            Ok(())
-        })?;
-        Ok(found)
+        self.snapshot()?.get(name, key)
     }
 
     /// Shows all entries of a table in order of their numbers.
-    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
-        self.read(name, |table| {
-            for entry in table.iter()? {
-                let (key, value) = entry?;
-                see(key.value(), value.value());
-            }
-            Ok(())
-        })
+    pub fn each(&self, name: &'static str, see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.snapshot()?.each(name, see)
     }
 
     /// Makes changes, all of them or none; when this returns they are on the disk.
@@ -208,23 +224,6 @@ impl Store {
         done().map_err(|e| self.error(e))
     }
 
-    fn read(
-        &self,
-        name: &'static str,
-        see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
-    ) -> Result<(), StoreError> {
-        let transaction = match &self.handle {
-            Handle::Writer(database) => database.begin_read(),
-            Handle::Reader(database) => database.begin_read(),
-        };
-        let transaction = transaction.map_err(|e| self.error(e.into()))?;
-        match transaction.open_table(table(name)) {
-            Ok(table) => see(&table).map_err(|e| self.error(e.into())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(()),
-            Err(e) => Err(self.error(e.into())),
-        }
-    }
-
     fn name(&self) -> String {
         self.path.display().to_string()
     }
@@ -233,6 +232,41 @@ impl Store {
             redb::Error::Io(e) => io_error(&self.path, &e),
             redb::Error::Corrupted(why) => StoreError::Damaged { path: self.name(), why },
             e => StoreError::Damaged { path: self.name(), why: e.to_string() },
+        }
+    }
+}
+
+impl Snapshot<'_> {
+    /// An entry.
+    pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut found = None;
+        self.read(name, |table| {
+            found = table.get(key)?.map(|value| value.value().to_vec());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Shows all entries of a table in order of their numbers.
+    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.read(name, |table| {
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                see(key.value(), value.value());
+            }
+            Ok(())
+        })
+    }
+
+    fn read(
+        &self,
+        name: &'static str,
+        see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
+    ) -> Result<(), StoreError> {
+        match self.transaction.open_table(table(name)) {
+            Ok(table) => see(&table).map_err(|e| self.store.error(e.into())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(()),
+            Err(e) => Err(self.store.error(e.into())),
         }
     }
 }
@@ -333,8 +367,12 @@ mod tests {
         }
         let reader = Store::open_to_read(&path).expect("opens").expect("is there");
         assert_eq!(all(&reader, "a").len(), 1);
+        let before = reader.snapshot().expect("reads");
         first.commit(&[Change::Put("a", 2, b"two")]).expect("commits");
         assert_eq!(all(&reader, "a").len(), 2);
+        // What was looked at earlier stays as it was.
+        assert_eq!(before.get("a", 2).expect("reads"), None);
+        drop(before);
         drop(first);
         Store::open(&path, "another").expect("is free again");
     }
