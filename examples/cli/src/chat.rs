@@ -226,12 +226,11 @@ impl Chat {
             return Err(Failure::Failed("nothing was learned yet".into()));
         }
         let memory = memory::undo(recall::to_write(path, self.model.header(), "chat")?, id)?;
-        match &mut self.pool {
-            // Others may have taught more than there was room for.
-            Some(pool) if !pool.update(&memory, &self.model)? => {
-                note("more was learned since this chat began than it has room for: start it again to use that");
-            }
-            _ => {}
+        if let Some(pool) = &mut self.pool
+            && !pool.update(&memory, &self.model)?
+        {
+            // Others may have taught meanwhile.
+            note("more was learned since this chat began than it has room for: start it again to use that");
         }
         Ok(())
     }
