@@ -9,7 +9,8 @@
 //! nothing of it is needed to use what was learned, and it can be erased as a whole, or not be kept at all.
 //!
 //! One process writes. Memories over a store that was opened to read see its last commit, each time they are asked.
-//! What is removed from a store may still lie in unused parts of its file until other data takes the place.
+//! What is removed may still lie in unused parts of the file until other data takes its place, or until
+//! [`Memory::scrub`].
 
 mod error;
 mod export;
@@ -254,6 +255,15 @@ impl Memory {
         let texts = self.count(TEXTS)?;
         self.store.commit(&[TEXTS, CACHE].map(Change::Clear))?;
         Ok(texts)
+    }
+
+    /// Overwrites in the file what was undone, cleared or erased. Says false where somebody reads that at this moment.
+    /// It takes as long as rewriting the part of the file behind what was removed.
+    ///
+    /// # Errors
+    /// Those of the store; what the memory holds stays as it is.
+    pub fn scrub(&mut self) -> Result<bool, Error> {
+        Ok(self.store.scrub()?)
     }
 
     /// What whoever learns put under a number: things that can be computed again.

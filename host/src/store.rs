@@ -12,6 +12,12 @@ use std::path::{Path, PathBuf};
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 4 << 20;
 
+/// Fills what is free in a file, for a moment.
+const FILLER: TableDefinition<u64, &[u8]> = TableDefinition::new("filler");
+/// Entries of it that are written at most; of an entry's size, so that each takes a page.
+const FILLERS: u64 = 1 << 16;
+const FILLER_BYTES: usize = 3000;
+
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -224,6 +230,44 @@ impl Store {
         done().map_err(|e| self.error(e))
     }
 
+    /// Overwrites what was removed, which else lies in unused parts of the file until other data takes its place, and
+    /// makes the file as small as it can be. Says false where that is not possible now: somebody reads what was
+    /// removed. A drive may still keep a copy of its own.
+    pub fn scrub(&mut self) -> Result<bool, StoreError> {
+        let Handle::Writer(database) = &mut self.handle else {
+            return Err(StoreError::ReadOnly { path: self.name(), why: "it was opened to be read".into() });
+        };
+        if !self.lasts {
+            return Ok(true);
+        }
+        let path = &self.path;
+        let mut done = || -> Result<(), redb::Error> {
+            // The smallest file there can be still has holes. Pages are taken from these before the file grows.
+            database.compact()?;
+            let length = fs::metadata(path)?.len();
+            let transaction = database.begin_write()?;
+            {
+                let mut table = transaction.open_table(FILLER)?;
+                let mut key = 0;
+                while key < FILLERS && fs::metadata(path)?.len() <= length {
+                    table.insert(key, &[0; FILLER_BYTES][..])?;
+                    key += 1;
+                }
+            }
+            transaction.commit()?;
+            let transaction = database.begin_write()?;
+            transaction.delete_table(FILLER)?;
+            transaction.commit()?;
+            database.compact()?;
+            Ok(())
+        };
+        match done() {
+            Ok(()) => Ok(true),
+            Err(redb::Error::TransactionInProgress) => Ok(false),
+            Err(e) => Err(self.error(e)),
+        }
+    }
+
     fn name(&self) -> String {
         self.path.display().to_string()
     }
@@ -375,6 +419,48 @@ mod tests {
         drop(before);
         drop(first);
         Store::open(&path, "another").expect("is free again");
+    }
+
+    #[test]
+    fn what_was_removed_is_not_in_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory");
+        let mut store = Store::open(&path, "a test").expect("opens");
+        let secret = |n: u64| format!("secret {n} of a person").into_bytes();
+        let section = vec![0xa5; 50_000];
+        let there = |kept: &[u64]| {
+            let bytes = fs::read(&path).expect("reads");
+            for n in 0..40 {
+                let found = bytes.windows(secret(n).len()).any(|window| window == secret(n));
+                assert_eq!(found, kept.contains(&n), "secret {n}");
+            }
+        };
+        for n in 0..40 {
+            store.commit(&[Change::Put("a", n, &secret(n)), Change::Put("b", n, &section)]).expect("commits");
+        }
+        there(&(0..40).collect::<Vec<_>>());
+        for n in (0..40).filter(|n| n % 10 != 7) {
+            store.commit(&[Change::Delete("a", n), Change::Delete("b", n)]).expect("commits");
+        }
+        let before = fs::metadata(&path).expect("is there").len();
+        assert!(store.scrub().expect("scrubs"));
+        there(&[7, 17, 27, 37]);
+        assert!(fs::metadata(&path).expect("is there").len() < before / 2);
+        assert_eq!(all(&store, "b").len(), 4);
+        // Somebody who is reading goes on reading.
+        let reader = Store::open_to_read(&path).expect("opens").expect("is there");
+        let reading = reader.snapshot().expect("reads");
+        store.commit(&[Change::Clear("a")]).expect("commits");
+        assert!(!store.scrub().expect("scrubs"));
+        assert_eq!(reading.get("a", 7).expect("reads"), Some(secret(7)));
+        drop(reading);
+        assert!(store.scrub().expect("scrubs"));
+        there(&[]);
+        assert!(matches!(reader.snapshot().and_then(|s| s.get("a", 7)), Ok(None)));
+        drop(reader);
+        drop(store);
+        there(&[]);
+        assert_eq!(all(&Store::open(&path, "a test").expect("opens"), "b").len(), 4);
     }
 
     #[test]

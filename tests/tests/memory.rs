@@ -279,6 +279,9 @@ mod kill {
                 }
             }
             say("done");
+            if seed % 8 == 1 {
+                memory.scrub().expect("scrubs");
+            }
         }
     }
 

@@ -168,12 +168,17 @@ standard output{untold}",
         }
         let mut memory = recall::to_write(&self.path, &self.header, "memory clear")?;
         note(&format!("{} taken back", count(memory.clear()?, "lesson")));
+        scrub(&mut memory);
         Ok(())
     }
 
     fn erase_texts(&self) -> Done {
         let erased = match self.change("memory erase-texts")? {
-            Some(mut memory) => memory.erase_texts()?,
+            Some(mut memory) => {
+                let erased = memory.erase_texts()?;
+                scrub(&mut memory);
+                erased
+            }
             None => 0,
         };
         note(&format!("what was said in {} is erased; what was learned stays", count(erased, "lesson")));
@@ -191,7 +196,18 @@ pub(crate) fn undo(mut memory: Memory, id: Option<u64>) -> Done<Memory> {
         Some(older) => note(&format!("lesson {id} is undone; lesson {older}, which it had replaced, counts again")),
         None => note(&format!("lesson {id} is undone")),
     }
+    scrub(&mut memory);
     Ok(memory)
+}
+
+/// Leaves nothing of what was removed in the file, as far as that can be done.
+fn scrub(memory: &mut Memory) {
+    let why = match memory.scrub() {
+        Ok(true) => return,
+        Ok(false) => "another program reads it at this moment".to_string(),
+        Err(error) => error.to_string(),
+    };
+    output::warn(&format!("what was taken back could not be overwritten on the disk ({why}); erase-texts tries again"));
 }
 
 /// A line for each lesson.

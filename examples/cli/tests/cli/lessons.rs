@@ -117,6 +117,10 @@ fn lessons_are_listed_shown_and_taken_back() {
     assert_eq!(ids(&path, &model), [1]);
     let erased = memory(&path, &model, &["erase-texts"]).ok();
     assert!(erased.err.contains("1 lesson is erased"), "{}", erased.err);
+    let file = fs::read(&path).expect("reads");
+    assert!(
+        !["coffee", "sugar", "My cat"].iter().any(|said| file.windows(said.len()).any(|part| part == said.as_bytes()))
+    );
     assert!(memory(&path, &model, &["list"]).ok().out.contains("not kept"));
     assert!(memory(&path, &model, &["verify"]).ok().out.contains("their sections alone"));
     memory(&path, &model, &["clear"]).fails(1, &["--yes", "left alone"]);
