@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Answer one prompt, or continue a text
     Run(RunArgs),
+    /// Learn something for good: train the few sections concerned, and keep them
+    Learn(LearnArgs),
     /// Show what was learned on this device, take it back, move it
     Memory(MemoryArgs),
     /// Train a model on text
@@ -111,6 +113,41 @@ pub(crate) struct RecallArgs {
     /// Use nothing that was learned on this device
     #[arg(long)]
     pub(crate) no_memory: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  lichen learn \"I take my coffee without sugar.\"
+  lichen learn --ask \"What is the code of the gate?\" --answer \"It is 4711.\"
+  lichen learn --check \"My sister is called Ada.\"")]
+pub(crate) struct LearnArgs {
+    /// A fact, a taste, a new command, in plain words
+    #[arg(value_name = "STATEMENT", required_unless_present = "ask", conflicts_with_all = ["ask", "answer"])]
+    pub(crate) statement: Vec<String>,
+    /// What will be asked
+    #[arg(long, value_name = "TEXT", requires = "answer")]
+    pub(crate) ask: Option<String>,
+    /// What is to be said then
+    #[arg(long, value_name = "TEXT", requires = "ask")]
+    pub(crate) answer: Option<String>,
+    /// Only try, and show what it would do
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Keep nothing of what was said, only what was learned
+    #[arg(long)]
+    pub(crate) no_texts: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Memory: a file, or a folder with one for each model [default: LICHEN_MEMORY, else the user's data folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) memory: Option<PathBuf>,
+    /// File of the model that learns [default: the built-in model]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// CPU threads [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
 }
 
 #[derive(Args, Debug)]

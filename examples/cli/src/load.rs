@@ -125,6 +125,12 @@ pub(crate) fn tell_memory(model: &Model) {
     }
 }
 
+/// A model on the CPU with all its sections in memory: lessons are learned there.
+pub(crate) fn to_learn(path: Option<&Path>, threads: Option<u16>) -> Done<Arc<Model>> {
+    let model = Model::open(source(path)?, cpu(threads)?, None);
+    model.map(Arc::new).map_err(Failure::with(format!("cannot use {}", name(path))))
+}
+
 /// An empty stream of a model, without anything that was learned on this device.
 pub(crate) fn session(model: &Arc<Model>) -> Done<Session> {
     session_with(model, None)

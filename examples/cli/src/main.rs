@@ -18,6 +18,7 @@ mod heat;
 mod input;
 mod inspect;
 mod interrupt;
+mod learn;
 mod load;
 mod memory;
 mod mixture;
@@ -84,6 +85,7 @@ fn dispatch(cli: Cli) -> Done {
         None => chat::chat(&cli.chat),
         Some(Command::Chat(args)) => chat::chat(&args),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Learn(args)) => learn::learn(&args),
         Some(Command::Memory(args)) => memory::memory(&args),
         Some(Command::Train(args)) => train::train(&args),
         Some(Command::Eval(args)) => eval::eval(&args),

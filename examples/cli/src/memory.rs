@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn memory(args: &MemoryArgs) -> Done {
     let model = args.model.as_deref();
     let header = load::header(model, &load::bytes(model)?)?;
-    let path = recall::path(args.memory.as_deref(), &header.id).ok_or_else(|| {
-        Failure::Failed("no folder for the data of programs is known here; name a memory with --memory".into())
-    })?;
+    let path = recall::path(args.memory.as_deref(), &header.id).ok_or_else(recall::nowhere)?;
     let at = At { path, header };
     match &args.command {
         MemoryCommand::List(args) => at.list(args.json),

@@ -24,6 +24,11 @@ pub(crate) fn path(flag: Option<&Path>, id: &str) -> Option<PathBuf> {
     }
 }
 
+/// There is no place for a memory.
+pub(crate) fn nowhere() -> Failure {
+    Failure::Failed("no folder for the data of programs is known here; name a memory with --memory".into())
+}
+
 /// Where this system keeps what programs know of their user.
 fn folder() -> Option<PathBuf> {
     let folders = choose_native_strategy().ok()?;

@@ -5,15 +5,13 @@ use super::{Report, some, step, wrong};
 use crate::args::EvalArgs;
 use crate::failure::{Done, Failure};
 use crate::output::note;
-use crate::{load, readers};
+use crate::{learn, load, readers};
 use lichen::data::{Speaker, Turn};
-use lichen::learn::{Learner, Step, Teaching};
+use lichen::learn::{Step, Teaching};
 use lichen::plastic::{Plastic, Written};
-use lichen::{Device, Model};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Most tokens of an answer.
@@ -104,15 +102,11 @@ pub(super) fn in_context(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, 
 /// in which nothing of any lesson was said.
 pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
     let lessons = read(args, files)?;
-    let model = on_cpu(args)?;
-    let mut learner = Learner::new(model.clone())?;
-    loop {
-        let (known, all) = learner.prepare()?;
-        step(known, all)?;
-        if known == all {
-            break;
-        }
+    if args.model.memory_budget.is_some() {
+        return Err(Failure::Usage("lessons need all sections in memory: leave --memory-budget out".into()));
     }
+    let model = load::to_learn(args.model.model.as_deref(), args.model.device.threads)?;
+    let mut learner = learn::prepared(&model, None, true)?;
     // What must stay is asked before anything is learned.
     let mut before = Vec::new();
     let told = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
@@ -205,18 +199,6 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     report.set("lesson_bytes", bytes);
     report.set("in_context", false);
     Ok(())
-}
-
-/// The model on the CPU: lessons are learned there.
-fn on_cpu(args: &EvalArgs) -> Done<Arc<Model>> {
-    if args.model.memory_budget.is_some() {
-        return Err(Failure::Usage("lessons need all sections in memory: leave --memory-budget out".into()));
-    }
-    let device: Arc<Device> = load::cpu(args.model.device.threads)?;
-    let source = load::source(args.model.model.as_deref())?;
-    Model::open(source, device, None)
-        .map(Arc::new)
-        .map_err(Failure::with(format!("cannot use {}", load::name(args.model.model.as_deref()))))
 }
 
 fn shares(passed: &[(Kind, bool)], report: &mut Report) {
