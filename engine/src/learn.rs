@@ -10,6 +10,7 @@
 //! however many there are. [`Lesson::step`] does a few dozen milliseconds of it at a time.
 
 mod bank;
+mod choose;
 mod frames;
 mod gate;
 mod lesson;
@@ -246,7 +247,7 @@ impl Learner {
     }
 
     fn talk(&self, turns: &[(&str, &[u32])], goes_on: bool) -> Result<Talk, Error> {
-        Talk::new(self.model.tokenizer(), turns, goes_on)
+        Talk::new(self.model.tokenizer(), turns, goes_on, None)
     }
     /// The unchanged model's answers to prompts in conversations of their own.
     fn answer(&mut self, prompts: Vec<String>) -> Result<Vec<Known>, Error> {

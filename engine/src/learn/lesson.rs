@@ -14,19 +14,10 @@ use lichen_shaders::cases::Random;
 
 /// Longest statement, in bytes.
 const LONGEST: usize = 2000;
-/// Most frames that are trained on.
-const FRAMES: usize = 48;
-/// Guards that are trained on beside those that the gate would open for: the nearest ones.
-const GUARDS: usize = 12;
 /// Conversations in which another value is told, which must win.
 const CONFLICTS: usize = 10;
 /// Least opening of the section in training: so that it also holds where the gate opens a little less.
-const FRAME_OPEN: f32 = 0.9;
-const GUARD_OPEN: f32 = 0.7;
-/// Share of the frames for which the gate of a lesson before must open to be of the same fact.
-const REPLACED: f64 = 0.6;
-/// Frames and guards whose answers are generated in the end.
-const CHECKED: usize = 8;
+pub(super) const FRAME_OPEN: f32 = 0.9;
 /// Share of the checked answers that must be as they should.
 const PASSING: f64 = 0.75;
 
@@ -39,6 +30,8 @@ pub enum Phase {
     Asking,
     /// It answers what the statement changes.
     Answering,
+    /// The gate is learned.
+    Choosing,
     /// It says other things in the statement's place.
     Guarding,
     /// The section is trained.
@@ -66,18 +59,18 @@ pub(super) struct Frame {
 }
 
 /// A conversation to train on.
-struct Planned {
-    talk: Talk,
+pub(super) struct Planned {
+    pub(super) talk: Talk,
     /// Whether the last answer is to change.
-    frame: bool,
+    pub(super) frame: bool,
     /// How far the section is open in each answer.
-    opens: Vec<f32>,
+    pub(super) opens: Vec<f32>,
 }
 
 /// One lesson.
 pub struct Lesson {
     pub(super) teaching: Teaching,
-    random: Random,
+    pub(super) random: Random,
     phase: Phase,
     /// Steps of this phase that are done.
     pub(super) at: usize,
@@ -89,6 +82,10 @@ pub struct Lesson {
     pub(super) phrases: Vec<String>,
     /// Prompts of the bank and filled patterns.
     pub(super) filled: usize,
+    /// Turn vectors in other places of a conversation, of those about the fact and of others.
+    pub(super) placed: [Vec<Vec<f32>>; 2],
+    /// How many of the conversations that are read for it are about the fact; they come first.
+    pub(super) split: usize,
     pub(super) groups: Vec<Vec<usize>>,
     pub(super) talks: Vec<Talk>,
     /// Prompts about the same fact.
@@ -96,15 +93,15 @@ pub struct Lesson {
     /// Those of them to which the unchanged answer is no longer the most likely one.
     pub(super) changed: Vec<usize>,
     pub(super) frames: Vec<Frame>,
-    gate: Option<Gate>,
+    pub(super) gate: Option<Gate>,
     /// Gates of the lessons before.
-    earlier: Vec<(u64, Gate)>,
-    replaces: Option<u64>,
-    planned: Vec<Planned>,
+    pub(super) earlier: Vec<(u64, Gate)>,
+    pub(super) replaces: Option<u64>,
+    pub(super) planned: Vec<Planned>,
     seen: Vec<Option<Seen>>,
     writer: Option<Box<Writer>>,
     trial: Option<(Plastic, Session)>,
-    checks: Vec<(usize, Vec<u32>)>,
+    pub(super) checks: Vec<(usize, Vec<u32>)>,
     receipt: Receipt,
 }
 
@@ -139,6 +136,8 @@ impl Lesson {
             prompts: learner.known.clone(),
             phrases: Vec::new(),
             filled: 0,
+            placed: [Vec::new(), Vec::new()],
+            split: 0,
             groups: Vec::new(),
             talks: Vec::new(),
             about: Vec::new(),
@@ -168,6 +167,7 @@ impl Lesson {
             Phase::Hearing => self.hear(learner),
             Phase::Asking => self.ask(learner),
             Phase::Answering => self.answer(learner),
+            Phase::Choosing => self.learn_gate(learner),
             Phase::Guarding => self.guard(learner),
             Phase::Training => self.train(learner),
             Phase::Checking => self.check(learner),
@@ -181,62 +181,6 @@ impl Lesson {
     pub(super) fn going(&mut self, of: usize) -> Step {
         self.at += 1;
         Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
-    }
-
-    pub(super) fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if !matches!(self.teaching, Teaching::Answer { .. }) {
-            self.agree(learner.model.tokenizer());
-            self.thin_out(learner.known.len());
-        }
-        if self.frames.is_empty() {
-            return Ok(Step::Refused(
-                "nothing that I can be asked depends on it, as far as I can tell: it stays in this conversation".into(),
-            ));
-        }
-        self.mix_frames();
-        // The gate opens for all that is about the fact, also where the model did not notice that the answer changes.
-        let turn = |i: usize| self.prompts[i].turn.as_slice();
-        let opens: Vec<&[f32]> = self.about.iter().map(|&i| turn(i)).collect();
-        let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
-        let others: Vec<&[f32]> = rest.iter().map(|&i| turn(i)).collect();
-        let gate = Gate::learn(&opens, &others, &mut self.random);
-        let share = |old: &Gate| opens.iter().filter(|turn| old.open(turn) > 0.5).count() as f64 / opens.len() as f64;
-        let shares = self.earlier.iter().map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
-        self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
-        // What is trained: the frames, and the guards that lie nearest to the gate.
-        let mut planned = Vec::new();
-        for frame in self.frames.iter().take(FRAMES) {
-            let known = &self.prompts[frame.prompt];
-            planned.push(Planned {
-                talk: learner.talk(&[(&known.prompt, &frame.answer)], false)?,
-                frame: true,
-                opens: vec![gate.open(&known.turn).max(FRAME_OPEN)],
-            });
-        }
-        // A pattern may have been filled with half a name: what it asks then is anybody's guess.
-        let bank = rest.iter().filter(|&&i| i < learner.known.len());
-        let mut near: Vec<(f32, usize)> = bank.map(|&i| (gate.nearness(turn(i)), i)).collect();
-        near.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for &(_, i) in near.iter().take(GUARDS) {
-            let known = &self.prompts[i];
-            planned.push(Planned {
-                talk: learner.talk(&[(&known.prompt, &known.answer)], false)?,
-                frame: false,
-                opens: vec![gate.open(&known.turn).max(GUARD_OPEN)],
-            });
-        }
-        self.checks = near.iter().take(CHECKED / 2).map(|&(_, i)| (i, self.prompts[i].answer.clone())).collect();
-        let frames = self.frames.iter().take(CHECKED / 2);
-        self.checks.extend(frames.map(|f| (f.prompt, f.answer.clone())));
-        (self.gate, self.planned) = (Some(gate), planned);
-        Ok(self.go(Phase::Guarding))
-    }
-
-    /// Frames in random order, so that the first ones are a fair sample.
-    fn mix_frames(&mut self) {
-        for i in (1..self.frames.len()).rev() {
-            self.frames.swap(i, self.random.below(i + 1));
-        }
     }
 
     /// The statement with something else in the place of what it tells.
@@ -333,16 +277,6 @@ impl Lesson {
             let got = ask(session, &learner.sampler, &self.prompts[*prompt].prompt)?;
             self.receipt.checked += 1;
             self.receipt.passed += usize::from(got == *want);
-            if std::env::var("DBG").is_ok() && got != *want {
-                let t = learner.model.tokenizer();
-                eprintln!(
-                    "   CHECK {} : got {} want {} open {:.2}",
-                    self.prompts[*prompt].prompt,
-                    text(t, &got),
-                    text(t, want),
-                    self.gate.as_ref().unwrap().open(&self.prompts[*prompt].turn)
-                );
-            }
             return Ok(self.going(self.checks.len()));
         }
         let Receipt { checked, passed, .. } = self.receipt;

@@ -29,12 +29,20 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// With one turn after the other. `goes_on`: an answer stands before it, whose end was not fed.
-    pub(super) fn new(tokenizer: &Tokenizer, turns: &[(&str, &[u32])], goes_on: bool) -> Result<Self, Error> {
+    /// With one turn after the other, the last at a moment if `now` says one. `goes_on`: an answer stands before it,
+    /// whose end was not fed.
+    pub(super) fn new(
+        tokenizer: &Tokenizer,
+        turns: &[(&str, &[u32])],
+        goes_on: bool,
+        now: Option<&str>,
+    ) -> Result<Self, Error> {
         let end = tokenizer.special("<end>").ok_or_else(|| Error::Tokenizer("it has no <end> token".into()))?;
         let mut talk = Self::default();
         for (i, (said, answer)) in turns.iter().enumerate() {
-            let prompt = Encoder::new(tokenizer, None).prompt(&Turn::new(Speaker::User, *said), goes_on && i == 0)?;
+            let now = now.filter(|_| i + 1 == turns.len()).map(str::to_string);
+            let turn = Turn { now, ..Turn::new(Speaker::User, *said) };
+            let prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on && i == 0)?;
             let at = talk.ids.len();
             talk.ids.extend(&prompt.ids);
             talk.turns.extend(prompt.about.iter().map(|(range, _)| at + range.start..at + range.end));

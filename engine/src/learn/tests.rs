@@ -79,7 +79,7 @@ fn least(session: &mut Session, talk: &Talk) -> f32 {
 #[test]
 fn reading_many_is_reading_each() {
     let model = model();
-    let talk = |turns: &[(&str, &[u32])], on| Talk::new(model.tokenizer(), turns, on).expect("talk");
+    let talk = |turns: &[(&str, &[u32])], on| Talk::new(model.tokenizer(), turns, on, None).expect("talk");
     let mut session = Session::new(model.clone()).expect("session");
     let mut reader = Reader::new(model.clone()).expect("reader");
     for goes_on in [false, true] {
@@ -116,7 +116,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     let mut sequences = Vec::new();
     let mut talks = Vec::new();
     for (i, answer) in answers.iter().enumerate() {
-        let talk = Talk::new(model.tokenizer(), &[*answer], false).expect("talk");
+        let talk = Talk::new(model.tokenizer(), &[*answer], false, None).expect("talk");
         let seen = reader.read(&[&talk], None, true).expect("reads").remove(0);
         let rows = talk.answer();
         let target = |(at, chances): (usize, Vec<f32>)| match i < 2 {

@@ -113,6 +113,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Hearing => "listening",
         Phase::Asking => "asking itself",
         Phase::Answering => "finding what changes",
+        Phase::Choosing => "choosing what opens it",
         Phase::Guarding => "finding what must not",
         Phase::Training => "writing",
         Phase::Checking => "checking",
