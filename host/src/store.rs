@@ -138,7 +138,8 @@ impl Store {
         Ok(Self { handle: Handle::Writer(database), path: path.into(), owner })
     }
 
-    /// Opens a store for reading, beside its writer if there is one. None where there is no store.
+    /// Opens a store for reading, beside its writer if there is one. None where there is no store. What a killed writer
+    /// left is refused until a writer has opened it.
     pub fn open_to_read(path: &Path) -> Result<Option<Self>, StoreError> {
         // A file without a byte is a store that nothing was ever written to.
         match fs::metadata(path) {
@@ -237,7 +238,8 @@ impl Store {
     }
 }
 
-/// Every page's checksum is looked at when a file is opened: a flipped byte is found before anything is read.
+/// Every page's checksum is looked at when a file is opened for writing: a flipped byte is found before anything is
+/// read. Readers trust the file: that check would write to it.
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
