@@ -1,7 +1,8 @@
 //! What can go wrong in the engine.
 
 use crate::frontend::{PictureError, SoundError};
-use lichen_host::HostError;
+use crate::memory::MemoryError;
+use lichen_host::{HostError, StoreError};
 
 /// Bytes for people, rounded up.
 fn mib(bytes: u64) -> String {
@@ -93,6 +94,12 @@ pub enum Error {
     /// What a device learned, or is to learn.
     #[error("memory: {0}")]
     Memory(String),
+    /// A store of committed lessons, or a file of one.
+    #[error(transparent)]
+    Lessons(#[from] MemoryError),
+    /// The file that they lie in.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Training cannot go on.
     #[error("training: {0}")]
     Train(String),

@@ -1,13 +1,14 @@
 //! The header of a model file: everything about the file that is known before its weights are read.
 //!
 //! The file is safetensors: a length (u64 LE), a JSON header, the tensors. `__metadata__` holds `format`, `config`,
-//! `storage`, `tokenizer`, `parent`, `about`, `actions`, `refusal_bias` and, for each tensor, `sha256.NAME`: the hex hash of its bytes; for a
-//! layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
+//! `storage`, `tokenizer`, `parent`, `about`, `actions`, `refusal_bias`, `bank` and, for each tensor, `sha256.NAME`: the
+//! hex hash of its bytes; for a layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
 //! allocated: hostile and damaged headers are errors of one line.
 
 use crate::action::Catalogue;
 use crate::config::{Config, TensorSpec};
 use crate::error::Error;
+use crate::learn::Bank;
 use crate::source::{Source, fetch};
 use crate::storage::Storage;
 use crate::tokenizer::Tokenizer;
@@ -65,6 +66,8 @@ pub struct Header {
     pub actions: Option<Catalogue>,
     /// Added to the logit of the token that refuses, so that it refuses as often as was found right.
     pub refusal_bias: f32,
+    /// What it asks itself when it learns on a device; none where it was not given any.
+    pub bank: Option<Bank>,
     /// SHA-256 of the header, in hex: the model's id. Empty while the model was never written.
     pub id: String,
     pub(crate) entries: Vec<Entry>,
@@ -103,6 +106,7 @@ impl Header {
             about,
             actions: None,
             refusal_bias: 0.0,
+            bank: None,
             id: String::new(),
             entries,
             data_start: 0,
@@ -111,7 +115,8 @@ impl Header {
     /// The header of the same model in another storage.
     pub(crate) fn stored(&self, storage: Storage) -> Self {
         let plan = Self::plan(&self.config, storage, self.tokenizer.clone(), self.parent.clone(), self.about.clone());
-        Self { actions: self.actions.clone(), refusal_bias: self.refusal_bias, ..plan }
+        let (actions, bank) = (self.actions.clone(), self.bank.clone());
+        Self { actions, refusal_bias: self.refusal_bias, bank, ..plan }
     }
 
     /// Bytes of the header with the eight of its length, given the first eight of the file.
@@ -172,8 +177,9 @@ impl Header {
                 _ => return Err(bad(format!("refusal_bias is {:?}, it must be a number", shorten(&text)))),
             },
         };
+        let bank = meta.remove("bank").map(|lines| Bank::from_jsonl(&lines)).transpose()?;
         let plan = Self::plan(&config, storage, tokenizer, parent, about);
-        let mut header = Self { actions, refusal_bias, ..plan };
+        let mut header = Self { actions, refusal_bias, bank, ..plan };
         let mut tensors = raw.tensors;
         for entry in &mut header.entries {
             let name = entry.spec.name.clone();
@@ -224,6 +230,7 @@ impl Header {
         ];
         meta.extend(self.parent.clone().map(|parent| ("parent".to_string(), parent)));
         meta.extend(self.actions.as_ref().map(|actions| ("actions".to_string(), actions.to_json())));
+        meta.extend(self.bank.as_ref().map(|bank| ("bank".to_string(), bank.to_jsonl())));
         if self.refusal_bias != 0.0 {
             meta.push(("refusal_bias".into(), self.refusal_bias.to_string()));
         }

@@ -142,6 +142,7 @@ impl Model {
         let mut checkpoint = Checkpoint::new(h.config.clone(), h.tokenizer.clone(), parent, h.about.clone());
         checkpoint.header.actions = h.actions.clone();
         checkpoint.header.refusal_bias = h.refusal_bias;
+        checkpoint.header.bank = h.bank.clone();
         for parts in self.weights.iter() {
             let data = self.weights.download(&self.device, &parts.spec.name).await?;
             checkpoint.set(&parts.spec.name, data)?;

@@ -33,6 +33,13 @@ pub struct Written {
     pub slabs: Vec<Vec<f32>>,
 }
 
+impl Written {
+    /// Bytes that it takes as float32.
+    pub fn bytes(&self) -> usize {
+        4 * (1 + self.keys.len() + self.slabs.iter().map(Vec::len).sum::<usize>())
+    }
+}
+
 /// The sections on a device.
 #[derive(Clone, Debug)]
 pub struct Plastic {
@@ -102,11 +109,14 @@ impl Plastic {
     }
     /// Shuts a section for good; its place is free.
     pub fn shut(&self, device: &Device, section: usize) -> Result<(), Error> {
-        let mut gate = vec![0.0; 1 + KEYS * self.dim];
-        gate[0] = SHUT;
-        Ok(device.write(&self.keys(section), &gate)?)
+        let shut = self.shut_section();
+        Ok(device.write(&self.keys(section), &[&[shut.theta], &shut.keys[..]].concat())?)
     }
 
+    /// A section that never opens, without slabs.
+    pub(crate) fn shut_section(&self) -> Written {
+        Written { theta: SHUT, keys: vec![0.0; KEYS * self.dim], slabs: Vec::new() }
+    }
     /// The threshold and the keys of a section.
     fn keys(&self, section: usize) -> lichen_host::View {
         let len = 1 + KEYS * self.dim;

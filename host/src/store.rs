@@ -2,8 +2,8 @@
 //! nothing, also when the process is killed or the power fails. One process writes; others read its last commit.
 
 use redb::{
-    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, TableError,
+    Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
+    ReadableTable, StorageError, TableDefinition, TableError,
 };
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -11,6 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 4 << 20;
+
+/// Fills what is free in a file, for a moment.
+const FILLER: TableDefinition<u64, &[u8]> = TableDefinition::new("filler");
+/// Entries of it that are written at most; of an entry's size, so that each takes a page.
+const FILLERS: u64 = 1 << 16;
+const FILLER_BYTES: usize = 3000;
 
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,19 @@ pub struct Store {
     path: PathBuf,
     /// Says who writes, for as long as it does.
     owner: Option<PathBuf>,
+    lasts: bool,
+}
+
+/// A store as it was at one moment: what is committed later is not seen.
+pub struct Snapshot<'a> {
+    store: &'a Store,
+    transaction: ReadTransaction,
+}
+
+impl std::fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot({})", self.store.path.display())
+    }
 }
 
 impl Drop for Store {
@@ -135,7 +154,7 @@ impl Store {
         let owner = owner_file(path);
         // Without it others are told less, no more.
         let owner = fs::write(&owner, who).is_ok().then_some(owner);
-        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner })
+        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner, lasts: true })
     }
 
     /// Opens a store for reading, beside its writer if there is one. None where there is no store. What a killed writer
@@ -149,7 +168,7 @@ impl Store {
             Err(e) => return Err(io_error(path, &e)),
         }
         let database = builder().open_read_only(path).map_err(|e| open_error(path, e))?;
-        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None }))
+        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None, lasts: true }))
     }
 
     /// A store in memory alone.
@@ -157,7 +176,7 @@ impl Store {
         let path = PathBuf::from("a store in memory");
         let backend = redb::backends::InMemoryBackend::new();
         let database = Builder::new().create_with_backend(backend).map_err(|e| open_error(&path, e))?;
-        Ok(Self { handle: Handle::Writer(database), path, owner: None })
+        Ok(Self { handle: Handle::Writer(database), path, owner: None, lasts: false })
     }
 
     /// Where it lies.
@@ -169,25 +188,28 @@ impl Store {
         matches!(self.handle, Handle::Writer(_))
     }
 
+    /// Whether it lies in a file, and not in memory alone.
+    pub fn lasts(&self) -> bool {
+        self.lasts
+    }
+
+    /// The store as it is now: what several reads of it see belongs together.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let transaction = match &self.handle {
+            Handle::Writer(database) => database.begin_read(),
+            Handle::Reader(database) => database.begin_read(),
+        };
+        Ok(Snapshot { store: self, transaction: transaction.map_err(|e| self.error(e.into()))? })
+    }
+
     /// An entry.
     pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut found = None;
-        self.read(name, |table| {
-            found = table.get(key)?.map(|value| value.value().to_vec());
-            Ok(())
-        })?;
-        Ok(found)
+        self.snapshot()?.get(name, key)
     }
 
     /// Shows all entries of a table in order of their numbers.
-    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
-        self.read(name, |table| {
-            for entry in table.iter()? {
-                let (key, value) = entry?;
-                see(key.value(), value.value());
-            }
-            Ok(())
-        })
+    pub fn each(&self, name: &'static str, see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.snapshot()?.each(name, see)
     }
 
     /// Makes changes, all of them or none; when this returns they are on the disk.
@@ -209,20 +231,41 @@ impl Store {
         done().map_err(|e| self.error(e))
     }
 
-    fn read(
-        &self,
-        name: &'static str,
-        see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
-    ) -> Result<(), StoreError> {
-        let transaction = match &self.handle {
-            Handle::Writer(database) => database.begin_read(),
-            Handle::Reader(database) => database.begin_read(),
+    /// Overwrites what was removed, which else lies in unused parts of the file until other data takes its place, and
+    /// makes the file as small as it can be. Says false where that is not possible now: somebody reads what was
+    /// removed. A drive may still keep a copy of its own.
+    pub fn scrub(&mut self) -> Result<bool, StoreError> {
+        let Handle::Writer(database) = &mut self.handle else {
+            return Err(StoreError::ReadOnly { path: self.name(), why: "it was opened to be read".into() });
         };
-        let transaction = transaction.map_err(|e| self.error(e.into()))?;
-        match transaction.open_table(table(name)) {
-            Ok(table) => see(&table).map_err(|e| self.error(e.into())),
-            Err(TableError::TableDoesNotExist(_)) => Ok(()),
-            Err(e) => Err(self.error(e.into())),
+        if !self.lasts {
+            return Ok(true);
+        }
+        let path = &self.path;
+        let mut done = || -> Result<(), redb::Error> {
+            // The smallest file there can be still has holes. Pages are taken from these before the file grows.
+            database.compact()?;
+            let length = fs::metadata(path)?.len();
+            let transaction = database.begin_write()?;
+            {
+                let mut table = transaction.open_table(FILLER)?;
+                let mut key = 0;
+                while key < FILLERS && fs::metadata(path)?.len() <= length {
+                    table.insert(key, &[0; FILLER_BYTES][..])?;
+                    key += 1;
+                }
+            }
+            transaction.commit()?;
+            let transaction = database.begin_write()?;
+            transaction.delete_table(FILLER)?;
+            transaction.commit()?;
+            database.compact()?;
+            Ok(())
+        };
+        match done() {
+            Ok(()) => Ok(true),
+            Err(redb::Error::TransactionInProgress) => Ok(false),
+            Err(e) => Err(self.error(e)),
         }
     }
 
@@ -234,6 +277,41 @@ impl Store {
             redb::Error::Io(e) => io_error(&self.path, &e),
             redb::Error::Corrupted(why) => StoreError::Damaged { path: self.name(), why },
             e => StoreError::Damaged { path: self.name(), why: e.to_string() },
+        }
+    }
+}
+
+impl Snapshot<'_> {
+    /// An entry.
+    pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut found = None;
+        self.read(name, |table| {
+            found = table.get(key)?.map(|value| value.value().to_vec());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Shows all entries of a table in order of their numbers.
+    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+        self.read(name, |table| {
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                see(key.value(), value.value());
+            }
+            Ok(())
+        })
+    }
+
+    fn read(
+        &self,
+        name: &'static str,
+        see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
+    ) -> Result<(), StoreError> {
+        match self.transaction.open_table(table(name)) {
+            Ok(table) => see(&table).map_err(|e| self.store.error(e.into())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(()),
+            Err(e) => Err(self.store.error(e.into())),
         }
     }
 }
@@ -335,10 +413,56 @@ mod tests {
         }
         let reader = Store::open_to_read(&path).expect("opens").expect("is there");
         assert_eq!(all(&reader, "a").len(), 1);
+        let before = reader.snapshot().expect("reads");
         first.commit(&[Change::Put("a", 2, b"two")]).expect("commits");
         assert_eq!(all(&reader, "a").len(), 2);
+        // What was looked at earlier stays as it was.
+        assert_eq!(before.get("a", 2).expect("reads"), None);
+        drop(before);
         drop(first);
         Store::open(&path, "another").expect("is free again");
+    }
+
+    #[test]
+    fn what_was_removed_is_not_in_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("memory");
+        let mut store = Store::open(&path, "a test").expect("opens");
+        let secret = |n: u64| format!("secret {n} of a person").into_bytes();
+        let section = vec![0xa5; 50_000];
+        let there = |kept: &[u64]| {
+            let bytes = fs::read(&path).expect("reads");
+            for n in 0..40 {
+                let found = bytes.windows(secret(n).len()).any(|window| window == secret(n));
+                assert_eq!(found, kept.contains(&n), "secret {n}");
+            }
+        };
+        for n in 0..40 {
+            store.commit(&[Change::Put("a", n, &secret(n)), Change::Put("b", n, &section)]).expect("commits");
+        }
+        there(&(0..40).collect::<Vec<_>>());
+        for n in (0..40).filter(|n| n % 10 != 7) {
+            store.commit(&[Change::Delete("a", n), Change::Delete("b", n)]).expect("commits");
+        }
+        let before = fs::metadata(&path).expect("is there").len();
+        assert!(store.scrub().expect("scrubs"));
+        there(&[7, 17, 27, 37]);
+        assert!(fs::metadata(&path).expect("is there").len() < before / 2);
+        assert_eq!(all(&store, "b").len(), 4);
+        // Somebody who is reading goes on reading.
+        let reader = Store::open_to_read(&path).expect("opens").expect("is there");
+        let reading = reader.snapshot().expect("reads");
+        store.commit(&[Change::Clear("a")]).expect("commits");
+        assert!(!store.scrub().expect("scrubs"));
+        assert_eq!(reading.get("a", 7).expect("reads"), Some(secret(7)));
+        drop(reading);
+        assert!(store.scrub().expect("scrubs"));
+        there(&[]);
+        assert!(matches!(reader.snapshot().and_then(|s| s.get("a", 7)), Ok(None)));
+        drop(reader);
+        drop(store);
+        there(&[]);
+        assert_eq!(all(&Store::open(&path, "a test").expect("opens"), "b").len(), 4);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::split::Split;
 use crate::talk::{Answer, Sort, Source, Talk, refusal};
 
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// A question after a lesson.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,6 +32,9 @@ pub struct Probe {
 pub struct Unrelated {
     /// What is asked.
     pub prompt: String,
+    /// The fact that the answer depends on, which this lesson does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// A lesson.
@@ -97,6 +101,8 @@ pub struct Prompt {
 const ASKED: usize = 6;
 /// Kinds made from nouns, of which there are too many to ask about all.
 const OPEN_KINDS: usize = 48;
+/// Patterns of questions about each property of a thing that nobody thought of.
+const PATTERNS: usize = 4;
 /// Prompts that depend on no fact.
 const PLAIN: usize = 96;
 
@@ -118,6 +124,19 @@ pub fn bank(data: &Data, seed: u64) -> Result<Vec<Prompt>> {
             if let Some((prompt, _)) = talk.applied(kind, None)? {
                 add(prompt, Some(&kind.id));
             }
+        }
+    }
+    // Questions about things by any name: `{}` stands for it.
+    let mut open: Vec<&Kind> = data.kinds.iter().filter(|k| k.open && k.open_to(Split::Train)).collect();
+    talk.random.shuffle(&mut open);
+    let mut patterns: HashMap<&str, Vec<String>> = HashMap::new();
+    for kind in open {
+        let Some((noun, property)) = kind.id.rsplit_once('.') else { continue };
+        let of = patterns.entry(property).or_default();
+        let pattern = talk.question(kind, None, Source::Own)?.0.replace(noun, "{}");
+        if of.len() < PATTERNS && pattern.matches("{}").count() == 1 && !of.contains(&pattern) {
+            add(pattern.clone(), Some(&format!("{{}}.{property}")));
+            of.push(pattern);
         }
     }
     for _ in 0..PLAIN {
@@ -172,7 +191,8 @@ fn unrelated(talk: &mut Talk) -> Result<Vec<Unrelated>> {
         Some(kind) => talk.ask(kind, true)?,
         None => talk.refused()?,
     }
-    Ok(talk.turns.iter().filter(|t| t.s == "U").map(|t| Unrelated { prompt: t.t.clone() }).collect())
+    let asked = talk.turns.iter().filter(|t| t.s == "U");
+    Ok(asked.map(|t| Unrelated { prompt: t.t.clone(), about: t.about.clone() }).collect())
 }
 
 /// A single request and what it asks for.

@@ -8,14 +8,17 @@ use crate::args::ChatArgs;
 use crate::failure::{Done, Failure, plain};
 use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
-use crate::{devices, files, heat, interrupt, load, output};
+use crate::{devices, files, heat, interrupt, load, memory, output, recall};
+use lichen::memory::Pool;
 use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler, State};
 use std::io::{self, BufRead, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const HELP: &str = "/save FILE   keep this conversation in a file
+const HELP: &str = "/memory      what was learned on this device
+/undo [ID]   take a lesson back, the last one without a number
+/save FILE   keep this conversation in a file
 /load FILE   go on with one that was kept
 /route       the sections that your last turn woke, a row of shades for each layer
 /see FILE    show a picture (PNG, JPEG); words may follow
@@ -27,6 +30,10 @@ Ctrl-C ends an answer; a second one ends the chat.";
 struct Chat {
     model: Arc<Model>,
     session: Session,
+    /// Where the memory lies, unless there is to be none.
+    memory: Option<PathBuf>,
+    /// What was learned when the chat began, less what was undone since; none where that was nothing.
+    pool: Option<Pool>,
     sampler: Sampler,
     stops: Vec<String>,
     n: usize,
@@ -41,9 +48,11 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let n = answer::limit(args.n_predict)?;
     let model = load::model(&args.model)?;
     let sampler = answer::sampler(&args.sample, 0.7, &model, &["<end>", "<user>"])?;
-    let session = load::session(&model)?;
+    let memory = recall::asked(&args.recall, &model);
+    let pool = recall::pool(memory.as_deref(), &model)?;
+    let session = load::session_with(&model, pool.as_ref())?;
     let stops = args.sample.stop.clone();
-    let mut chat = Chat { model, session, sampler, stops, n, map: None };
+    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map: None };
     interrupt::listen();
     let person = io::stdin().is_terminal();
     if person {
@@ -138,6 +147,8 @@ impl Chat {
             ("see" | "hear", rest) => self.perceive(name == "see", rest),
             ("route", _) => self.route(),
             ("reset", _) => self.reset(),
+            ("memory", _) => self.lessons(),
+            ("undo", id) => self.undo(id),
             _ => Err(Failure::Usage(format!("there is no /{name}; /help lists the commands"))),
         };
         match result {
@@ -188,6 +199,40 @@ impl Chat {
         let said = Input { now: input::now(None)?, ..Input::words(words) };
         let said = if sees { said.seeing(Path::new(file))? } else { said.hearing(Path::new(file))? };
         self.say(&said)
+    }
+
+    /// The memory's file.
+    fn place(&self) -> Done<&Path> {
+        self.memory.as_deref().ok_or_else(|| Failure::Usage("this chat goes on without a memory".into()))
+    }
+
+    fn lessons(&self) -> Done {
+        let memory = recall::to_read(self.place()?, self.model.header())?;
+        let lessons = memory.map_or_else(|| Ok(Vec::new()), |memory| memory.list())?;
+        if lessons.is_empty() {
+            note("nothing was learned yet");
+        }
+        memory::lines(&lessons).iter().for_each(|line| note(&output::for_terminal(line)));
+        Ok(())
+    }
+
+    /// Takes a lesson back, for this chat too.
+    fn undo(&mut self, id: &str) -> Done {
+        let number =
+            || id.parse().map_err(|_| Failure::Usage(format!("/undo takes the number of a lesson, not {id:?}")));
+        let id = if id.is_empty() { None } else { Some(number()?) };
+        let path = self.place()?;
+        if !recall::exists(path) {
+            return Err(Failure::Failed("nothing was learned yet".into()));
+        }
+        let memory = memory::undo(recall::to_write(path, self.model.header(), "chat")?, id)?;
+        if let Some(pool) = &mut self.pool
+            && !pool.update(&memory, &self.model)?
+        {
+            // Others may have taught meanwhile.
+            note("more was learned since this chat began than it has room for: start it again to use that");
+        }
+        Ok(())
     }
 
     fn reset(&mut self) -> Done {

@@ -5,6 +5,7 @@ use crate::bench::machine;
 use crate::failure::{Done, Failure};
 use crate::{cache, files, output};
 use bytesize::ByteSize;
+use lichen::memory::Pool;
 use lichen::session::Session;
 use lichen::{Checkpoint, Choice, Device, Header, Model, Source};
 use std::ops::Deref;
@@ -124,9 +125,20 @@ pub(crate) fn tell_memory(model: &Model) {
     }
 }
 
-/// An empty stream of a model. What a GPU compiled for it is kept for the next run.
+/// A model on the CPU with all its sections in memory: lessons are learned there.
+pub(crate) fn to_learn(path: Option<&Path>, threads: Option<u16>) -> Done<Arc<Model>> {
+    let model = Model::open(source(path)?, cpu(threads)?, None);
+    model.map(Arc::new).map_err(Failure::with(format!("cannot use {}", name(path))))
+}
+
+/// An empty stream of a model, without anything that was learned on this device.
 pub(crate) fn session(model: &Arc<Model>) -> Done<Session> {
-    let session = Session::new(model.clone())?;
+    session_with(model, None)
+}
+
+/// An empty stream of a model with what was learned. What a GPU compiled for it is kept for the next run.
+pub(crate) fn session_with(model: &Arc<Model>, pool: Option<&Pool>) -> Done<Session> {
+    let session = Session::with_plastic(model.clone(), pool.map(|pool| pool.plastic().clone()))?;
     cache::keep(model.device());
     Ok(session)
 }

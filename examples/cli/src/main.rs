@@ -18,12 +18,15 @@ mod heat;
 mod input;
 mod inspect;
 mod interrupt;
+mod learn;
 mod load;
+mod memory;
 mod mixture;
 mod new;
 mod output;
 mod quantize;
 mod readers;
+mod recall;
 mod recipe;
 mod run;
 mod selftest;
@@ -82,6 +85,8 @@ fn dispatch(cli: Cli) -> Done {
         None => chat::chat(&cli.chat),
         Some(Command::Chat(args)) => chat::chat(&args),
         Some(Command::Run(args)) => run::run(&args),
+        Some(Command::Learn(args)) => learn::learn(&args),
+        Some(Command::Memory(args)) => memory::memory(&args),
         Some(Command::Train(args)) => train::train(&args),
         Some(Command::Eval(args)) => eval::eval(&args),
         Some(Command::Compare(args)) => compare::compare(&args),

@@ -4,15 +4,19 @@ use crate::args::QuantizeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, note, print_json};
 use crate::{files, load};
+use lichen::learn::Bank;
 use lichen::{Checkpoint, Precision};
 use serde_json::json;
+use std::path::Path;
 
 pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
     let file = load::bytes(path)?;
     let before = load::header(path, &file)?;
     let storage = args.parts.storage(args.to);
-    if before.storage == storage && args.refusal_bias.is_none_or(|bias| bias == before.refusal_bias) {
+    let bank = args.bank.as_deref().map(bank).transpose()?;
+    let same = bank.as_ref().is_none_or(|bank| Some(bank) == before.bank.as_ref());
+    if before.storage == storage && same && args.refusal_bias.is_none_or(|bias| bias == before.refusal_bias) {
         let why = format!("{} is stored as {storage} already", load::name(path));
         return Err(Failure::Usage(why));
     }
@@ -29,6 +33,7 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
         }
         checkpoint.header.refusal_bias = bias;
     }
+    checkpoint.header.bank = bank.or(checkpoint.header.bank);
     files::write(&args.out, |out| {
         checkpoint.write(storage, out).map_err(Failure::with(format!("cannot write {}", args.out.display())))
     })?;
@@ -52,6 +57,12 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
         bytes(storage.active_bytes(&before.config)),
     ));
     Ok(())
+}
+
+/// Reads what a model asks itself when it learns.
+fn bank(path: &Path) -> Done<Bank> {
+    let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
+    Bank::from_jsonl(&text).map_err(Failure::with(format!("cannot use {}", path.display())))
 }
 
 /// Root of the squared difference of all weights over their squares.

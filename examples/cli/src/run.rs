@@ -5,7 +5,7 @@ use crate::args::RunArgs;
 use crate::failure::{Done, Failure};
 use crate::input::{self, Input};
 use crate::output::note;
-use crate::{devices, files, heat, interrupt, load, output};
+use crate::{devices, files, heat, interrupt, load, output, recall};
 use lichen::data::Example;
 use serde_json::json;
 use std::path::Path;
@@ -43,7 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         false => (asked.prompt(&model, false)?, &["<end>", "<user>"]),
     };
     let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?;
-    let mut session = load::session(&model)?;
+    let pool = recall::pool(recall::asked(&args.recall, &model).as_deref(), &model)?;
+    let mut session = load::session_with(&model, pool.as_ref())?;
     interrupt::listen();
     let map = answer::take_in(&mut session, &prompt, args.route || args.route_png.is_some())?;
     if let Some(map) = &map {

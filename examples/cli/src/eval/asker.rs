@@ -6,7 +6,7 @@ use crate::sets::senses::Sense;
 use lichen::action;
 use lichen::data::{Example, Turn};
 use lichen::session::RouteMap;
-use lichen::{Assistant, Model, Reply};
+use lichen::{Assistant, Model, Plastic, Reply, Session};
 use std::sync::Arc;
 
 /// A conversation whose sounds and pictures come from data sets.
@@ -15,6 +15,11 @@ pub(super) struct Asker(Assistant);
 impl Asker {
     pub(super) fn new(model: &Arc<Model>) -> Done<Self> {
         Ok(Self(Assistant::with(load::session(model)?)?))
+    }
+
+    /// With sections that are written meanwhile.
+    pub(super) fn with_plastic(model: &Arc<Model>, pool: Plastic) -> Done<Self> {
+        Ok(Self(Assistant::with(Session::with_plastic(model.clone(), Some(pool))?)?))
     }
 
     /// Begins a new conversation.

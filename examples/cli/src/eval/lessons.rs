@@ -1,22 +1,44 @@
-//! Lessons: what a model knows after it was told.
+//! Lessons: what a model knows after it was told, in the same conversation or by sections that it wrote.
 
 use super::asker::Asker;
 use super::{Report, some, step, wrong};
 use crate::args::EvalArgs;
-use crate::failure::Done;
-use crate::readers;
+use crate::failure::{Done, Failure};
+use crate::output::note;
+use crate::{learn, load, readers};
 use lichen::data::{Speaker, Turn};
+use lichen::learn::{Step, Teaching};
+use lichen::plastic::{Plastic, Written};
 use serde::Deserialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Most tokens of an answer.
 const MOST: usize = 96;
+/// Lessons whose direct probes tell how much is kept.
+const FIRST: usize = 50;
 
 /// A lesson with what should be known after it.
 #[derive(Deserialize)]
 struct Lesson {
+    id: String,
     teach: Vec<String>,
     probes: Vec<Probe>,
+    #[serde(default)]
+    unrelated: Vec<Unrelated>,
+    /// The fact, where it has a name: of lessons about the same one the last counts.
+    about: Option<String>,
+    /// The id of an older lesson that this one corrects.
+    replaces: Option<String>,
+}
+
+/// A prompt whose answer must stay, byte for byte.
+#[derive(Deserialize)]
+struct Unrelated {
+    prompt: String,
+    /// The fact that the answer depends on: where another lesson tells it, the answer may change.
+    about: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,30 +59,149 @@ enum Kind {
     Conflict,
 }
 
-/// Each probe in a conversation of its own, after the lesson was said in it.
-pub(super) fn in_context(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
+fn read(args: &EvalArgs, files: &[PathBuf]) -> Done<Vec<Lesson>> {
     let mut lessons = Vec::new();
     for file in files {
         lessons.extend(readers::lines::<Lesson>(file)?);
     }
-    let lessons = some(lessons, args.most);
+    Ok(some(lessons, args.most))
+}
+
+/// Asks a probe in a conversation of its own, after something was said in it.
+fn passes(asker: &mut Asker, lesson: &Lesson, probe: &Probe, said: &[String]) -> Done<bool> {
+    asker.forget()?;
+    for said in said.iter().chain(&probe.say) {
+        asker.ask(&Turn::new(Speaker::User, said), None, MOST)?;
+    }
+    let reply = asker.ask(&Turn::new(Speaker::User, &probe.prompt), None, MOST)?;
+    let whole = reply.whole().to_lowercase();
+    let right = probe.expect.iter().any(|want| whole.contains(&want.to_lowercase()));
+    if !right && let Some(want) = probe.expect.first() {
+        wrong(&format!("{} / {}", lesson.teach.join(" / "), probe.prompt), want, &reply.whole());
+    }
+    Ok(right)
+}
+
+/// Each probe in a conversation of its own, after the lesson was said in it.
+pub(super) fn in_context(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
+    let lessons = read(args, files)?;
     let mut passed: Vec<(Kind, bool)> = Vec::new();
     for (i, lesson) in lessons.iter().enumerate() {
         step(i, lessons.len())?;
         for probe in &lesson.probes {
-            asker.forget()?;
-            for said in lesson.teach.iter().chain(&probe.say) {
-                asker.ask(&Turn::new(Speaker::User, said), None, MOST)?;
-            }
-            let reply = asker.ask(&Turn::new(Speaker::User, &probe.prompt), None, MOST)?;
-            let whole = reply.whole().to_lowercase();
-            let right = probe.expect.iter().any(|want| whole.contains(&want.to_lowercase()));
-            if !right {
-                wrong(&format!("{} / {}", lesson.teach.join(" / "), probe.prompt), &probe.expect[0], &reply.whole());
-            }
-            passed.push((probe.kind, right));
+            passed.push((probe.kind, passes(asker, lesson, probe, &lesson.teach)?));
         }
     }
+    shares(&passed, report);
+    report.set("n", lessons.len());
+    report.set("in_context", true);
+    Ok(())
+}
+
+/// All lessons are taught, one after the other in one memory; then each probe is asked in a conversation of its own,
+/// in which nothing of any lesson was said.
+pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
+    let lessons = read(args, files)?;
+    if args.model.memory_budget.is_some() {
+        return Err(Failure::Usage("lessons need all sections in memory: leave --memory-budget out".into()));
+    }
+    let model = load::to_learn(args.model.model.as_deref(), args.model.device.threads)?;
+    let mut learner = learn::prepared(&model, None, true)?;
+    // What must stay is asked before anything is learned.
+    let mut before = Vec::new();
+    let told = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
+    let unrelated = || lessons.iter().flat_map(|lesson| &lesson.unrelated).filter(|prompt| !told(&prompt.about));
+    for prompt in unrelated() {
+        before.push(asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?);
+    }
+    let pool = pollster::block_on(Plastic::new(&model, lessons.len()))?;
+    let mut written: HashMap<u64, Written> = HashMap::new();
+    let (mut seconds, mut refused, mut longest) = (Vec::new(), 0, 0f64);
+    for (i, lesson) in lessons.iter().enumerate() {
+        step(i, lessons.len())?;
+        let began = Instant::now();
+        let said = lesson.teach.join(" ");
+        let mut one = learner.begin(
+            &Teaching::Statement(said.clone()),
+            i as u64,
+            written.iter().map(|(id, written)| (*id, written)),
+        )?;
+        let learned = loop {
+            let began = Instant::now();
+            let next = one.step(&mut learner)?;
+            longest = longest.max(began.elapsed().as_secs_f64());
+            match next {
+                Step::Going(..) => {}
+                Step::Refused(why) => {
+                    refused += 1;
+                    wrong(&said, "a lesson", &why);
+                    break None;
+                }
+                Step::Done(learned) => break Some(learned),
+            }
+        };
+        seconds.push(began.elapsed().as_secs_f64());
+        let Some(learned) = learned else { continue };
+        if let Some(old) = one.replaces() {
+            written.remove(&old);
+            pool.shut(model.device(), old as usize)?;
+        }
+        if log::log_enabled!(log::Level::Info) {
+            let r = &learned.receipt;
+            let replaced =
+                one.replaces().map_or(String::new(), |old| format!(", replaces {}", lessons[old as usize].id));
+            note(&format!(
+                "{}: {said:?}: {} frames, {} guards, loss {:.3} to {:.3}, drift {:.3}, {} of {} as wanted{replaced}",
+                lesson.id, r.frames, r.guards, r.loss_before, r.loss_after, r.drift, r.passed, r.checked
+            ));
+            learned.frames.iter().take(40).for_each(|(prompt, answer)| log::debug!("    {prompt:?} -> {answer:?}"));
+        }
+        pool.write(model.device(), i, &learned.written)?;
+        written.insert(i as u64, learned.written);
+    }
+    let mut asker = Asker::with_plastic(&model, pool)?;
+    let (mut passed, mut first) = (Vec::new(), Vec::new());
+    for (i, lesson) in lessons.iter().enumerate() {
+        step(i, lessons.len())?;
+        let newer = lessons[i + 1..].iter().any(|newer| {
+            newer.replaces.as_ref() == Some(&lesson.id) || newer.about.is_some() && newer.about == lesson.about
+        });
+        for probe in lesson.probes.iter().filter(|probe| probe.say.is_some() || !newer) {
+            let right = passes(&mut asker, lesson, probe, &[])?;
+            passed.push((probe.kind, right));
+            if probe.kind == Kind::Direct && i < FIRST {
+                first.push(right);
+            }
+        }
+    }
+    let mut same = Vec::new();
+    for (prompt, before) in unrelated().zip(&before) {
+        let after = asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?;
+        if after != *before {
+            wrong(&prompt.prompt, &before.whole(), &after.whole());
+        }
+        same.push(after == *before);
+    }
+    shares(&passed, report);
+    report.share("locality", &same);
+    report.share("retention", &first);
+    let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+    let bytes = written.values().next().map_or(0, Written::bytes);
+    report.lines.push(format!(
+        "{} lessons, {refused} refused, {mean:.1} s each (no step above {:.0} ms), {bytes} bytes each",
+        lessons.len(),
+        1e3 * longest
+    ));
+    report.set("n", lessons.len());
+    report.set("refused", refused);
+    report.set("lesson_s", mean);
+    report.set("longest_step_s", longest);
+    report.set("lesson_bytes", bytes);
+    report.set("in_context", false);
+    Ok(())
+}
+
+fn shares(passed: &[(Kind, bool)], report: &mut Report) {
     let of = |kinds: &[Kind]| -> Vec<bool> {
         passed.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, right)| *right).collect()
     };
@@ -69,7 +210,4 @@ pub(super) fn in_context(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, 
     report.share("paraphrase", &of(&[Kind::Paraphrase]));
     report.share("applied", &of(&[Kind::Applied]));
     report.share("conflict", &of(&[Kind::Conflict]));
-    report.set("n", lessons.len());
-    report.set("in_context", true);
-    Ok(())
 }

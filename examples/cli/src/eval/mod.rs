@@ -29,9 +29,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
     if args.suite == Suite::Lm {
         return lm::lm(args);
     }
-    if args.suite == Suite::Lessons && !args.in_context {
-        return Err(Failure::Usage("lessons are taught in the same session for now: give --in-context".into()));
-    }
     let files = files(&args.data)?;
     let model = Arc::new(load::model(&args.model)?);
     interrupt::listen();
@@ -60,7 +57,8 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
-        Suite::Lessons => lessons::in_context(args, &files, &mut asker, &mut report)?,
+        Suite::Lessons if args.in_context => lessons::in_context(args, &files, &mut asker, &mut report)?,
+        Suite::Lessons => lessons::taught(args, &files, &mut asker, &mut report)?,
     }
     cache::keep(model.device());
     report.print(args.json)

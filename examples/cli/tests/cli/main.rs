@@ -4,6 +4,7 @@ mod answers;
 mod bench;
 mod cache;
 mod files;
+mod lessons;
 mod memory;
 mod senses;
 mod training;
@@ -62,6 +63,8 @@ fn command(args: &[&str]) -> Command {
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     // Tests leave nothing in the caches of whoever runs them.
     command.env("XDG_CACHE_HOME", caches());
+    // Nor do they find or leave anything in their memory.
+    command.env("LICHEN_MEMORY", caches());
     command
 }
 

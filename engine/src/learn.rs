@@ -1,0 +1,319 @@
+//! Lessons: what a person says once becomes weights of a section of the plastic pool.
+//!
+//! A lesson is **heard** (the state holds it), then the model **asks itself**: with the lesson in its state it answers a
+//! bank of prompts. Those whose confident answer now uses words of the lesson are *frames*, the rest *guards*. A gate
+//! is **chosen** by contrast between the turns of both, one section is **trained** to give the frames' answers from an
+//! empty state and to leave the guards' alone, and the result is **checked** by generating. Nothing of the text is
+//! needed afterwards.
+//!
+//! The teacher is always the unchanged model: a lesson does not depend on those before it, and costs the same
+//! however many there are. [`Lesson::step`] does a few dozen milliseconds of it at a time.
+
+mod bank;
+mod gate;
+mod lesson;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use bank::Bank;
+pub use lesson::{Lesson, Phase, Step};
+
+use crate::data::{Encoder, Speaker, Turn};
+use crate::error::Error;
+use crate::model::Model;
+use crate::plastic::{self, Written};
+use crate::sampler::Sampler;
+use crate::session::Session;
+use crate::weights::Weights;
+use gate::Gate;
+use lichen_host::{Cpu, Device};
+use reader::{Reader, Talk};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// Most tokens of an answer in a lesson.
+const ANSWER: usize = 40;
+/// Prompts that are answered in one step.
+const ANSWERS: usize = 4;
+
+/// What is taught.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Teaching {
+    /// A fact, a taste, a new command, as a person would tell it.
+    Statement(String),
+    /// What to say when something is asked.
+    Answer {
+        /// What is asked.
+        ask: String,
+        /// What is to be said.
+        answer: String,
+    },
+    /// What was meant: said after the answer to something that was asked.
+    Correction {
+        /// What had been asked.
+        asked: String,
+        /// What was said then.
+        said: String,
+    },
+}
+
+impl Teaching {
+    /// The words that tell it.
+    pub fn said(&self) -> &str {
+        match self {
+            Self::Statement(said) | Self::Correction { said, .. } | Self::Answer { answer: said, .. } => said,
+        }
+    }
+    fn texts(&self) -> [&str; 2] {
+        match self {
+            Self::Statement(said) => [said, said],
+            Self::Answer { ask, answer } => [ask, answer],
+            Self::Correction { asked, said } => [asked, said],
+        }
+    }
+    fn trimmed(&self) -> Self {
+        let trimmed = |text: &String| text.trim().to_string();
+        match self {
+            Self::Statement(said) => Self::Statement(trimmed(said)),
+            Self::Answer { ask, answer } => Self::Answer { ask: trimmed(ask), answer: trimmed(answer) },
+            Self::Correction { asked, said } => Self::Correction { asked: trimmed(asked), said: trimmed(said) },
+        }
+    }
+}
+
+/// A person's words for what is taught.
+impl std::fmt::Display for Teaching {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Statement(said) => f.write_str(said),
+            Self::Answer { ask, answer } => write!(f, "{ask} - {answer}"),
+            Self::Correction { asked, said } => write!(f, "{asked} - {said}"),
+        }
+    }
+}
+
+/// What a lesson did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Prompts whose answers the lesson changes.
+    pub frames: usize,
+    /// Prompts whose answers it was trained to leave alone.
+    pub guards: usize,
+    /// Mean loss of the frames' answers before, in nats a token.
+    pub loss_before: f64,
+    /// The same after.
+    pub loss_after: f64,
+    /// How far the answers to guards moved: mean Kullback-Leibler divergence, in nats a token.
+    pub drift: f64,
+    /// Answers that were generated to check the lesson.
+    pub checked: usize,
+    /// How many of them were as they should be.
+    pub passed: usize,
+}
+
+/// A lesson that was trained and checked, to be committed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// The section.
+    pub written: Written,
+    /// What was done.
+    pub receipt: Receipt,
+    /// Prompts and the answers that the lesson gives them: not needed to use what was learned.
+    pub frames: Vec<(String, String)>,
+}
+
+/// The unchanged model's answer to a prompt of the bank.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Known {
+    prompt: String,
+    answer: Vec<u32>,
+    /// The turn's vector, less the background.
+    turn: Vec<f32>,
+}
+
+/// Teaches a model. It runs on the CPU: a model on another device is opened a second time for it.
+pub struct Learner {
+    model: Arc<Model>,
+    bank: Bank,
+    /// The unchanged model's answers, as far as they are known.
+    known: Vec<Known>,
+    /// The unchanged model in a conversation of its own.
+    session: Session,
+    sampler: Sampler,
+    reader: Reader,
+    /// The layers of the pool as floats.
+    upper: Weights,
+}
+
+impl Learner {
+    /// For a model with all its sections on a CPU device, and a bank of prompts.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: the model is on another device, or cannot learn.
+    pub fn new(model: Arc<Model>) -> Result<Self, Error> {
+        cpu(&model)?;
+        let bank = model.header().bank.clone();
+        let bank =
+            bank.ok_or_else(|| Error::Memory("this model has no prompts to ask itself when it learns".into()))?;
+        if model.config().turn == 0 {
+            return Err(Error::Memory("this model cannot learn on a device: it has no vectors of turns".into()));
+        }
+        if model.paging().is_some() {
+            return Err(Error::Memory("learning needs all sections in memory: open the model without a budget".into()));
+        }
+        let session = Session::new(model.clone())?;
+        let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(&model) };
+        let reader = Reader::new(model.clone())?;
+        let upper = upper(&model)?;
+        Ok(Self { model, bank, known: Vec::new(), session, sampler, reader, upper })
+    }
+    /// The model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Prompts of the bank that are answered.
+    pub fn answered(&self) -> usize {
+        self.known.len()
+    }
+    /// Answers some prompts of the bank, until all are known; says how many are, of how many. Every lesson needs them;
+    /// [`Learner::known`] gives them to be kept.
+    pub fn prepare(&mut self) -> Result<(usize, usize), Error> {
+        let all = self.bank.prompts().len();
+        let next: Vec<String> = self.bank.prompts().iter().skip(self.known.len()).take(4 * ANSWERS).cloned().collect();
+        let known = self.answer(next)?;
+        self.known.extend(known);
+        Ok((self.known.len(), all))
+    }
+    /// The unchanged model's answers to the bank as bytes, for [`Learner::recall`].
+    pub fn known(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.known).unwrap_or_default()
+    }
+    /// Takes answers that were kept, so that they need not be found again. Those of another bank or another model, as
+    /// far as reading some of them tells, are left out: [`Learner::prepare`] finds what is missing.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: these are no such bytes.
+    pub fn recall(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let mut kept: Vec<Known> = serde_json::from_slice(bytes)
+            .map_err(|e| Error::Memory(format!("the kept answers to the prompts for learning: {e}")))?;
+        let (vocab, dim) = (self.model.config().vocab, self.model.config().turn);
+        let fits = |known: &Known, prompt: &String| {
+            let finite = known.turn.len() == dim && known.turn.iter().all(|x| x.is_finite());
+            let answer = &known.answer;
+            known.prompt == *prompt
+                && finite
+                && answer.len() <= ANSWER
+                && answer.iter().all(|&id| (id as usize) < vocab)
+        };
+        let count = kept.iter().zip(self.bank.prompts()).take_while(|(known, prompt)| fits(known, prompt)).count();
+        kept.truncate(count);
+        let sample: Vec<&Known> = kept.iter().step_by((count / 16).max(1)).take(16).collect();
+        let talks =
+            sample.iter().map(|k| self.talk(&[(&k.prompt, &k.answer)], false)).collect::<Result<Vec<_>, _>>()?;
+        let seen = self.reader.read(&talks.iter().collect::<Vec<_>>(), None, false)?;
+        let same = sample.iter().zip(&seen).all(|(known, seen)| {
+            let turn = seen.turns.first().map_or(&[][..], Vec::as_slice);
+            seen.greedy && turn.iter().zip(&known.turn).all(|(a, b)| (a - b).abs() <= 1e-3 * (1.0 + b.abs()))
+        });
+        self.known = if same { kept } else { Vec::new() };
+        Ok(())
+    }
+
+    /// Starts a lesson. `number` seeds what is drawn at random; `earlier` are the sections of lessons before, one of
+    /// which may tell the same fact.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: the bank has not been answered, or there is nothing to learn from.
+    pub fn begin<'a>(
+        &mut self,
+        teaching: &Teaching,
+        number: u64,
+        earlier: impl IntoIterator<Item = (u64, &'a Written)>,
+    ) -> Result<Lesson, Error> {
+        if self.known.len() < self.bank.prompts().len() {
+            return Err(Error::Memory("the prompts for learning have not been answered yet".into()));
+        }
+        let dim = self.model.config().turn;
+        let earlier = earlier.into_iter().map(|(id, written)| (id, Gate::of(written, dim))).collect();
+        Lesson::new(self, teaching, number, earlier)
+    }
+
+    fn talk(&self, turns: &[(&str, &[u32])], goes_on: bool) -> Result<Talk, Error> {
+        Talk::new(self.model.tokenizer(), turns, goes_on)
+    }
+    /// The unchanged model's answers to prompts in conversations of their own.
+    fn answer(&mut self, prompts: Vec<String>) -> Result<Vec<Known>, Error> {
+        let turns = self.turns(prompts.iter().map(String::as_str))?;
+        let mut known = Vec::new();
+        for (prompt, turn) in prompts.into_iter().zip(turns) {
+            self.session.reset()?;
+            let answer = ask(&mut self.session, &self.sampler, &prompt)?;
+            known.push(Known { prompt, answer, turn });
+        }
+        Ok(known)
+    }
+    /// The vectors of turns at the start of a conversation, less the background.
+    fn turns<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Result<Vec<Vec<f32>>, Error> {
+        let talks = said.map(|said| self.talk(&[(said, &[])], false)).collect::<Result<Vec<_>, _>>()?;
+        let mut turns = vec![Vec::new(); talks.len()];
+        for group in Reader::groups(&talks) {
+            let seen = self.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
+            for (&i, seen) in group.iter().zip(seen) {
+                turns[i] = seen.turns.into_iter().next().unwrap_or_default();
+            }
+        }
+        Ok(turns)
+    }
+}
+
+/// Says something in a session and takes the greedy answer.
+fn ask(session: &mut Session, sampler: &Sampler, said: &str) -> Result<Vec<u32>, Error> {
+    let goes_on = session.position() > 0;
+    let tokenizer = session.model().tokenizer();
+    let prompt = Encoder::new(tokenizer, None).prompt(&Turn::new(Speaker::User, said), goes_on)?;
+    now(session.perceive(&prompt))?;
+    let mut ids = Vec::new();
+    let keep = |id| {
+        ids.push(id);
+        true
+    };
+    now(session.generate(sampler, ANSWER, keep))?;
+    Ok(ids)
+}
+
+/// The layers of the pool as floats, with what stands after them.
+fn upper(model: &Model) -> Result<Weights, Error> {
+    let (config, device) = (model.config(), model.device());
+    let first = plastic::layers(config).start;
+    let upper = Weights::declare(config, None, device, None);
+    for parts in upper.iter() {
+        let name = &parts.spec.name;
+        let layer = name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        if layer.map_or(name == "embed" || name == "norm", |layer| layer >= first) {
+            upper.upload(device, name, &now(model.weights().download(device, name))?)?;
+        }
+    }
+    Ok(upper)
+}
+
+fn cpu(model: &Model) -> Result<&Cpu, Error> {
+    match &**model.device() {
+        Device::Cpu(cpu) => Ok(cpu),
+        #[cfg(feature = "gpu")]
+        Device::Gpu(_) => Err(Error::Memory("learning runs on the CPU: open the model there for it".into())),
+    }
+}
+
+/// The CPU answers at once: what is asked of it is there when it is first looked at.
+fn now<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(Error::Memory("the device keeps a lesson waiting".into())),
+    }
+}

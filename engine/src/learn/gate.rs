@@ -1,0 +1,143 @@
+//! The gate of a lesson: keys and a threshold, learned by contrast between turns that should open it and all others.
+
+use crate::plastic::{KEYS, Written};
+use lichen_shaders::cases::Random;
+
+/// Updates of the keys.
+const UPDATES: i32 = 150;
+/// Rate of Adam.
+const RATE: f32 = 0.03;
+/// How sharply the contrast tells right from wrong.
+const SHARPNESS: f32 = 20.0;
+/// How far a turn should keep from the threshold, as a cosine.
+const GAP: f32 = 0.15;
+/// Share of the other turns that may lie above where the threshold is put before it is lowered.
+const ABOVE: f64 = 0.01;
+/// How much the threshold is lowered: turns in words that nobody thought of lie a little off.
+const LOWERED: f32 = 0.05;
+
+/// A gate in the space of turn vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Gate {
+    /// [[`KEYS`]], unit vectors.
+    pub(super) keys: Vec<Vec<f32>>,
+    pub(super) theta: f32,
+}
+
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The vector of length one in this direction; zeros stay.
+pub(super) fn unit(v: &[f32]) -> Vec<f32> {
+    let length = dot(v, v).sqrt().max(1e-12);
+    v.iter().map(|x| x / length).collect()
+}
+
+impl Gate {
+    /// That of a section; `dim` elements a key.
+    pub(super) fn of(written: &Written, dim: usize) -> Self {
+        Self { keys: written.keys.chunks(dim.max(1)).map(unit).collect(), theta: written.theta }
+    }
+    /// How near a turn is to the nearest key, as a cosine.
+    pub(super) fn nearness(&self, turn: &[f32]) -> f32 {
+        let turn = unit(turn);
+        self.keys.iter().map(|key| dot(key, &turn)).fold(-1.0, f32::max)
+    }
+    /// How far it opens for a turn; as the kernel `latch` has it.
+    pub(super) fn open(&self, turn: &[f32]) -> f32 {
+        (lichen_shaders::latch::STEEPNESS as f32 * (self.nearness(turn) - self.theta)).tanh().max(0.0)
+    }
+
+    /// Learns a gate that opens for some turns and for no others. There is at least one of each.
+    pub(super) fn learn(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
+        let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
+        let mut gate = Self { keys: centres(&opens, random), theta: 0.5 };
+        let dim = gate.keys[0].len();
+        // The last number is the threshold's.
+        let count = KEYS * dim + 1;
+        let (mut first, mut second) = (vec![0f32; count], vec![0f32; count]);
+        for update in 1..=UPDATES {
+            let mut gradient = vec![0f32; count];
+            gate.contrast(&opens, 1.0, &mut gradient);
+            gate.contrast(&others, -1.0, &mut gradient);
+            for (i, g) in gradient.into_iter().enumerate() {
+                first[i] += 0.1 * (g - first[i]);
+                second[i] += 0.01 * (g * g - second[i]);
+                let (mean, square) = (first[i] / (1.0 - 0.9f32.powi(update)), second[i] / (1.0 - 0.99f32.powi(update)));
+                let by = RATE * mean / (square.sqrt() + 1e-8);
+                match gate.keys.get_mut(i / dim) {
+                    Some(key) => key[i % dim] -= by,
+                    None => gate.theta -= by,
+                }
+            }
+        }
+        gate.keys.iter_mut().for_each(|key| *key = unit(key));
+        let mut near: Vec<f32> = others.iter().map(|turn| gate.nearness(turn)).collect();
+        near.sort_by(|a, b| b.total_cmp(a));
+        let highest = near.get((near.len() as f64 * ABOVE) as usize).copied().unwrap_or(-1.0);
+        gate.theta = gate.theta.max(highest) - LOWERED;
+        gate
+    }
+
+    /// Adds the gradient of the mean of `softplus(sharpness (gap + sign (theta - nearness)))` over turns.
+    fn contrast(&self, turns: &[Vec<f32>], sign: f32, gradient: &mut [f32]) {
+        let keys: Vec<Vec<f32>> = self.keys.iter().map(|key| unit(key)).collect();
+        let lengths: Vec<f32> = self.keys.iter().map(|key| dot(key, key).sqrt().max(1e-12)).collect();
+        let (dim, last) = (keys[0].len(), gradient.len() - 1);
+        for turn in turns {
+            let near = keys.iter().map(|key| dot(key, turn)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+            let Some((k, cosine)) = near else { continue };
+            let z = SHARPNESS * (GAP + sign * (self.theta - cosine));
+            let slope = SHARPNESS * sign / (1.0 + (-z).exp()) / turns.len() as f32;
+            gradient[last] += slope;
+            for (g, (x, key)) in gradient[k * dim..(k + 1) * dim].iter_mut().zip(turn.iter().zip(&keys[k])) {
+                *g -= slope * (x - cosine * key) / lengths[k];
+            }
+        }
+    }
+}
+
+/// Directions that lie in the middle of groups of turns: k-means by cosine.
+fn centres(turns: &[Vec<f32>], random: &mut Random) -> Vec<Vec<f32>> {
+    let mut keys: Vec<Vec<f32>> = (0..KEYS).map(|_| turns[random.below(turns.len())].clone()).collect();
+    for _ in 0..8 {
+        let mut sums = vec![vec![0f32; keys[0].len()]; KEYS];
+        for turn in turns {
+            let near = keys.iter().map(|key| dot(key, turn)).enumerate().max_by(|a, b| a.1.total_cmp(&b.1));
+            let nearest = near.map_or(0, |(k, _)| k);
+            sums[nearest].iter_mut().zip(turn).for_each(|(sum, x)| *sum += x);
+        }
+        for (key, sum) in keys.iter_mut().zip(sums) {
+            if sum.iter().any(|x| *x != 0.0) {
+                *key = unit(&sum);
+            }
+        }
+    }
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slices(turns: &[Vec<f32>]) -> Vec<&[f32]> {
+        turns.iter().map(Vec::as_slice).collect()
+    }
+
+    #[test]
+    fn a_gate_opens_for_its_two_groups_and_nothing_else() {
+        let mut random = Random::new(5);
+        let mut about = |centre: usize| -> Vec<f32> {
+            (0..16).map(|i| if i == centre { 3.0 } else { 0.0 } + 0.4 * random.normal() as f32).collect()
+        };
+        let opens: Vec<Vec<f32>> = (0..10).map(|i| about(i % 2)).collect();
+        let others: Vec<Vec<f32>> = (0..200).map(|i| about(2 + i % 14)).collect();
+        let later: Vec<Vec<f32>> = (0..40).map(|i| about(i % 16)).collect();
+        let gate = Gate::learn(&slices(&opens), &slices(&others), &mut Random::new(6));
+        for (i, turn) in later.iter().enumerate() {
+            let open = gate.open(turn);
+            assert_eq!(open > 0.5, i % 16 < 2, "turn {i} opens by {open}");
+        }
+    }
+}

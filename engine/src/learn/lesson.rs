@@ -1,0 +1,507 @@
+//! One lesson, step by step.
+
+use super::bank::{plain, words};
+use super::gate::{Gate, dot, unit};
+use super::reader::{Reader, Seen, Talk};
+use super::writer::{Sequence, Target, UPDATES, Writer};
+use super::{ANSWER, ANSWERS, Known, Learned, Learner, Receipt, Teaching, ask, now};
+use crate::action;
+use crate::error::Error;
+use crate::plastic::Plastic;
+use crate::session::Session;
+use crate::state::State;
+use crate::tokenizer::Tokenizer;
+use lichen_shaders::cases::Random;
+use std::collections::{HashMap, HashSet};
+
+/// Longest statement, in bytes.
+const LONGEST: usize = 2000;
+/// Least probability of the least likely token of a frame's answer.
+const SURE: f32 = 0.5;
+/// What is about the same fact as the statement: turns at least so near to its turn, as a cosine, and at most so much
+/// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
+const NEAR: f32 = 0.6;
+const FARTHER: f32 = 0.12;
+/// Most frames that are trained on.
+const FRAMES: usize = 48;
+/// Guards that are trained on beside those that the gate would open for: the nearest ones.
+const GUARDS: usize = 12;
+/// Conversations in which another value is told, which must win.
+const CONFLICTS: usize = 10;
+/// Least opening of the section in training: so that it also holds where the gate opens a little less.
+const FRAME_OPEN: f32 = 0.9;
+const GUARD_OPEN: f32 = 0.7;
+/// Share of the frames for which the gate of a lesson before must open to be of the same fact.
+const REPLACED: f64 = 0.6;
+/// Frames and guards whose answers are generated in the end.
+const CHECKED: usize = 8;
+/// Share of the checked answers that must be as they should.
+const PASSING: f64 = 0.75;
+
+/// Where a lesson stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// What is taught is heard.
+    Hearing,
+    /// The model asks itself.
+    Asking,
+    /// It answers what the statement changes.
+    Answering,
+    /// It says other things in the statement's place.
+    Guarding,
+    /// The section is trained.
+    Training,
+    /// The result is checked.
+    Checking,
+}
+
+/// What a step led to.
+#[derive(Debug)]
+pub enum Step {
+    /// There is more to do: where the lesson stands, and how much of that is done, from 0 to 1.
+    Going(Phase, f32),
+    /// It is learned, if committed.
+    Done(Box<Learned>),
+    /// Nothing was learned, for this reason.
+    Refused(String),
+}
+
+/// A prompt whose answer the statement changes.
+struct Frame {
+    /// Number among the prompts of the lesson.
+    prompt: usize,
+    answer: Vec<u32>,
+}
+
+/// A conversation to train on.
+struct Planned {
+    talk: Talk,
+    /// Whether the last answer is to change.
+    frame: bool,
+    /// How far the section is open in each answer.
+    opens: Vec<f32>,
+}
+
+/// One lesson.
+pub struct Lesson {
+    teaching: Teaching,
+    random: Random,
+    phase: Phase,
+    /// Steps of this phase that are done.
+    at: usize,
+    /// Of the conversation in which the statement was said, with the answer to it.
+    state: Option<State>,
+    /// The bank's prompts, then patterns filled for this statement.
+    prompts: Vec<Known>,
+    groups: Vec<Vec<usize>>,
+    talks: Vec<Talk>,
+    /// Prompts about the same fact.
+    about: Vec<usize>,
+    /// Those of them to which the unchanged answer is no longer the most likely one.
+    changed: Vec<usize>,
+    frames: Vec<Frame>,
+    gate: Option<Gate>,
+    /// Gates of the lessons before.
+    earlier: Vec<(u64, Gate)>,
+    replaces: Option<u64>,
+    planned: Vec<Planned>,
+    seen: Vec<Option<Seen>>,
+    writer: Option<Box<Writer>>,
+    trial: Option<(Plastic, Session)>,
+    checks: Vec<(usize, Vec<u32>)>,
+    receipt: Receipt,
+}
+
+impl Lesson {
+    pub(super) fn new(
+        learner: &Learner,
+        teaching: &Teaching,
+        number: u64,
+        earlier: Vec<(u64, Gate)>,
+    ) -> Result<Self, Error> {
+        let teaching = teaching.trimmed();
+        for text in teaching.texts() {
+            if text.is_empty() {
+                return Err(Error::Memory("there is nothing to learn: it is empty".into()));
+            }
+            if text.len() > LONGEST {
+                let len = text.len();
+                return Err(Error::Memory(format!("{len} bytes are too much for one lesson: at most {LONGEST}")));
+            }
+        }
+        if let Teaching::Answer { answer, .. } = &teaching
+            && learner.model.tokenizer().encode(answer).len() >= ANSWER
+        {
+            return Err(Error::Memory(format!("an answer of {ANSWER} tokens or more is too long to be taught")));
+        }
+        Ok(Self {
+            teaching,
+            random: Random::new(number ^ 0x6c65_7373_6f6e),
+            phase: Phase::Hearing,
+            at: 0,
+            state: None,
+            prompts: learner.known.clone(),
+            groups: Vec::new(),
+            talks: Vec::new(),
+            about: Vec::new(),
+            changed: Vec::new(),
+            frames: Vec::new(),
+            gate: None,
+            earlier,
+            replaces: None,
+            planned: Vec::new(),
+            seen: Vec::new(),
+            writer: None,
+            trial: None,
+            checks: Vec::new(),
+            receipt: Receipt::default(),
+        })
+    }
+    /// The lesson before that told another version of the same fact: the one whose gate opens for most of what this one
+    /// changes. Known once it is learned.
+    pub fn replaces(&self) -> Option<u64> {
+        self.replaces
+    }
+
+    /// The next few dozen milliseconds of work. After [`Step::Done`] and [`Step::Refused`] a lesson is over; one that
+    /// is dropped before leaves nothing behind.
+    pub fn step(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        match self.phase {
+            Phase::Hearing => self.hear(learner),
+            Phase::Asking => self.ask(learner),
+            Phase::Answering => self.answer(learner),
+            Phase::Guarding => self.guard(learner),
+            Phase::Training => self.train(learner),
+            Phase::Checking => self.check(learner),
+        }
+    }
+
+    fn go(&mut self, phase: Phase) -> Step {
+        (self.phase, self.at) = (phase, 0);
+        Step::Going(phase, 0.0)
+    }
+    fn going(&mut self, of: usize) -> Step {
+        self.at += 1;
+        Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
+    }
+
+    fn hear(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if self.state.is_none() {
+            return self.listen(learner);
+        }
+        // Filled patterns about the fact have no answer of the unchanged model yet.
+        let next: Vec<usize> = self.about.iter().filter(|&&i| i >= learner.known.len()).copied().collect();
+        let part: Vec<usize> = next.iter().skip((self.at - 1) * ANSWERS).take(ANSWERS).copied().collect();
+        for &i in &part {
+            learner.session.reset()?;
+            self.prompts[i].answer = ask(&mut learner.session, &learner.sampler, &self.prompts[i].prompt)?;
+        }
+        if !part.is_empty() {
+            return Ok(self.going(1 + next.len().div_ceil(ANSWERS)));
+        }
+        let about = self.about.iter().map(|&i| &self.prompts[i]);
+        let talks = about.map(|known| learner.talk(&[(&known.prompt, &known.answer)], true));
+        self.talks = talks.collect::<Result<_, _>>()?;
+        self.groups = Reader::groups(&self.talks);
+        Ok(self.go(Phase::Asking))
+    }
+
+    /// Says what is taught to the unchanged model, and finds the prompts about the same fact.
+    fn listen(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if let Teaching::Answer { ask, answer } = &self.teaching {
+            let (ask, answer) = (ask.clone(), learner.model.tokenizer().encode(answer));
+            self.about = vec![self.prompts.len()];
+            self.frames = vec![Frame { prompt: self.prompts.len(), answer }];
+            self.prompts.extend(learner.answer(vec![ask])?);
+            return self.choose(learner);
+        }
+        learner.session.reset()?;
+        let mut new = learner.bank.about(self.teaching.said());
+        if let Teaching::Correction { asked, .. } = &self.teaching {
+            ask(&mut learner.session, &learner.sampler, asked)?;
+            new.push(asked.clone());
+        }
+        ask(&mut learner.session, &learner.sampler, self.teaching.said())?;
+        self.state = Some(now(learner.session.state())?);
+        let anchor = match &self.teaching {
+            Teaching::Correction { asked, .. } => asked.clone(),
+            other => other.said().to_string(),
+        };
+        let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
+        let anchor = unit(&turns.pop().unwrap_or_default());
+        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, answer: Vec::new(), turn });
+        self.prompts.extend(new);
+        let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
+        let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
+        self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
+        Ok(self.going(2))
+    }
+
+    fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let Some(group) = self.groups.get(self.at) else {
+            self.changed.sort_unstable();
+            return Ok(self.go(Phase::Answering));
+        };
+        let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
+        let seen = learner.reader.read(&talks, self.state.as_ref(), false)?;
+        self.changed.extend(group.iter().zip(seen).filter(|(_, seen)| !seen.greedy).map(|(&i, _)| self.about[i]));
+        Ok(self.going(self.groups.len()))
+    }
+
+    /// A frame's answer has words that neither the old answer nor the question has, and is sure.
+    fn answer(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let next: Vec<usize> = self.changed.iter().skip(self.at * ANSWERS).take(ANSWERS).copied().collect();
+        if next.is_empty() {
+            return self.choose(learner);
+        }
+        let mut found = Vec::new();
+        for i in next {
+            let Some(state) = &self.state else { break };
+            learner.session.restore(state)?;
+            let known = &self.prompts[i];
+            let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
+            let tokenizer = learner.model.tokenizer();
+            let old: HashSet<String> =
+                words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect::<HashSet<_>>();
+            if words(&text(tokenizer, &answer)).any(|word| !old.contains(&word)) {
+                let talk = learner.talk(&[(&known.prompt, &answer)], true)?;
+                found.push((Frame { prompt: i, answer }, talk));
+            }
+        }
+        let seen = match found.is_empty() {
+            true => Vec::new(),
+            false => {
+                let talks: Vec<&Talk> = found.iter().map(|(_, talk)| talk).collect();
+                learner.reader.read(&talks, self.state.as_ref(), false)?
+            }
+        };
+        let sure = found.into_iter().zip(seen).filter(|(_, seen)| seen.least >= SURE);
+        self.frames.extend(sure.map(|((frame, _), _)| frame));
+        Ok(self.going(self.changed.len().div_ceil(ANSWERS)))
+    }
+
+    /// Leaves only frames that copy what most of them copy from the statement: the others copied wrongly. Where none
+    /// copies, as where a time is said in words, all stay.
+    fn agree(&mut self, tokenizer: &Tokenizer) {
+        let value = self.value(tokenizer);
+        let Some(longest) = value.into_iter().max_by_key(|word| (word.len(), word.clone())) else { return };
+        self.frames.retain(|frame| words(&text(tokenizer, &frame.answer)).any(|word| word == longest));
+    }
+
+    fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if !matches!(self.teaching, Teaching::Answer { .. }) {
+            self.agree(learner.model.tokenizer());
+        }
+        if self.frames.is_empty() {
+            return Ok(Step::Refused(
+                "nothing that I can be asked depends on it, as far as I can tell: it stays in this conversation".into(),
+            ));
+        }
+        self.mix_frames();
+        // The gate opens for all that is about the fact, also where the model did not notice that the answer changes.
+        let turn = |i: usize| self.prompts[i].turn.as_slice();
+        let opens: Vec<&[f32]> = self.about.iter().map(|&i| turn(i)).collect();
+        let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
+        let others: Vec<&[f32]> = rest.iter().map(|&i| turn(i)).collect();
+        let gate = Gate::learn(&opens, &others, &mut self.random);
+        let share = |old: &Gate| opens.iter().filter(|turn| old.open(turn) > 0.5).count() as f64 / opens.len() as f64;
+        let shares = self.earlier.iter().map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
+        self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
+        // What is trained: the frames, and the guards that lie nearest to the gate.
+        let mut planned = Vec::new();
+        for frame in self.frames.iter().take(FRAMES) {
+            let known = &self.prompts[frame.prompt];
+            planned.push(Planned {
+                talk: learner.talk(&[(&known.prompt, &frame.answer)], false)?,
+                frame: true,
+                opens: vec![gate.open(&known.turn).max(FRAME_OPEN)],
+            });
+        }
+        // A pattern may have been filled with half a name: what it asks then is anybody's guess.
+        let bank = rest.iter().filter(|&&i| i < learner.known.len());
+        let mut near: Vec<(f32, usize)> = bank.map(|&i| (gate.nearness(turn(i)), i)).collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for &(_, i) in near.iter().take(GUARDS) {
+            let known = &self.prompts[i];
+            planned.push(Planned {
+                talk: learner.talk(&[(&known.prompt, &known.answer)], false)?,
+                frame: false,
+                opens: vec![gate.open(&known.turn).max(GUARD_OPEN)],
+            });
+        }
+        self.checks = near.iter().take(CHECKED / 2).map(|&(_, i)| (i, self.prompts[i].answer.clone())).collect();
+        let frames = self.frames.iter().take(CHECKED / 2);
+        self.checks.extend(frames.map(|f| (f.prompt, f.answer.clone())));
+        (self.gate, self.planned) = (Some(gate), planned);
+        Ok(self.go(Phase::Guarding))
+    }
+
+    /// Frames in random order, so that the first ones are a fair sample.
+    fn mix_frames(&mut self) {
+        for i in (1..self.frames.len()).rev() {
+            self.frames.swap(i, self.random.below(i + 1));
+        }
+    }
+
+    /// What the statement tells: its words that the frames' answers copy most.
+    fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        let said: HashSet<String> = words(self.teaching.said()).collect();
+        let mut copied: HashMap<String, usize> = HashMap::new();
+        for frame in &self.frames {
+            let known = &self.prompts[frame.prompt];
+            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
+            let new: HashSet<String> = words(&text(tokenizer, &frame.answer)).collect();
+            for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
+                *copied.entry(word).or_default() += 1;
+            }
+        }
+        let most = copied.values().copied().max().unwrap_or(0);
+        copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
+    }
+
+    /// The statement with something else in the place of what it tells.
+    fn otherwise(&mut self, value: &[String]) -> String {
+        let other = |random: &mut Random| -> String {
+            const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
+            const VOWELS: &[u8] = b"aeiou";
+            let mut word = String::new();
+            for _ in 0..2 + random.below(2) {
+                word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
+                word.push(char::from(VOWELS[random.below(VOWELS.len())]));
+            }
+            word
+        };
+        let words: Vec<&str> = self.teaching.said().split_whitespace().collect();
+        let changed = words.iter().map(|word| match value.contains(&plain(word)) {
+            true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + self.random.below(98)).to_string(),
+            true => other(&mut self.random),
+            false => (*word).to_string(),
+        });
+        changed.collect::<Vec<_>>().join(" ")
+    }
+
+    /// Conversations in which something else is told: there the conversation must win.
+    fn guard(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let value = self.value(learner.model.tokenizer());
+        let other = self.otherwise(&value);
+        let plain = matches!(self.teaching, Teaching::Statement(_));
+        if self.at >= CONFLICTS || other == self.teaching.said() || !plain {
+            self.talks = self.planned.iter().map(|p| p.talk.clone()).collect();
+            self.groups = Reader::groups(&self.talks);
+            self.seen = vec![None; self.talks.len()];
+            return Ok(self.go(Phase::Training));
+        }
+        learner.session.reset()?;
+        let heard = ask(&mut learner.session, &learner.sampler, &other)?;
+        let known = &self.prompts[self.frames[self.at % self.frames.len()].prompt];
+        let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
+        let open = self.gate.as_ref().map_or(1.0, |gate| gate.open(&known.turn)).max(FRAME_OPEN);
+        let talk = learner.talk(&[(&other, &heard), (&known.prompt, &answer)], false)?;
+        self.planned.push(Planned { talk, frame: false, opens: vec![1.0, open] });
+        if self.at < 3 {
+            let talk = learner.talk(&[(&other, &heard)], false)?;
+            self.planned.push(Planned { talk, frame: false, opens: vec![1.0] });
+        }
+        Ok(self.going(CONFLICTS))
+    }
+
+    fn train(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let steps = self.groups.len() + UPDATES as usize;
+        if let Some(group) = self.groups.get(self.at) {
+            let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
+            let seen = learner.reader.read(&talks, None, true)?;
+            group.iter().zip(seen).for_each(|(&i, seen)| self.seen[i] = Some(seen));
+            return Ok(self.going(steps));
+        }
+        let Some(writer) = &mut self.writer else {
+            let sequences = self
+                .planned
+                .iter()
+                .zip(&mut self.seen)
+                .map(|(planned, seen)| sequence(planned, seen.take().unwrap_or_default()));
+            let sequences = sequences.collect();
+            let writer = now(Writer::new(&learner.model, &learner.upper, sequences, &mut self.random))?;
+            self.writer = Some(Box::new(writer));
+            return Ok(Step::Going(self.phase, 0.0));
+        };
+        if !writer.step(&learner.model)? {
+            let done = self.groups.len() + writer.position() as usize;
+            return Ok(Step::Going(self.phase, done as f32 / steps as f32));
+        }
+        let (Some(first), Some(last)) = (writer.losses.first(), writer.losses.last()) else {
+            return Err(Error::Memory("a lesson was trained without a loss".into()));
+        };
+        (self.receipt.loss_before, self.receipt.loss_after, self.receipt.drift) =
+            (first.frames, last.frames, last.guards);
+        self.receipt.frames = self.planned.iter().filter(|p| p.frame).count();
+        self.receipt.guards = self.planned.len() - self.receipt.frames;
+        let gate = self.gate.as_ref().ok_or_else(|| Error::Memory("a lesson has no gate".into()))?;
+        let written = writer.written(&learner.model, gate.theta, gate.keys.concat())?;
+        let pool = writer.pool().clone();
+        pool.write(learner.model.device(), 0, &written)?;
+        let session = Session::with_plastic(learner.model.clone(), Some(pool.clone()))?;
+        self.trial = Some((pool, session));
+        Ok(self.go(Phase::Checking))
+    }
+
+    fn check(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let Some((_, session)) = &mut self.trial else {
+            return Err(Error::Memory("a lesson has nothing to check".into()));
+        };
+        if let Some((prompt, want)) = self.checks.get(self.at) {
+            session.reset()?;
+            let got = ask(session, &learner.sampler, &self.prompts[*prompt].prompt)?;
+            self.receipt.checked += 1;
+            self.receipt.passed += usize::from(got == *want);
+            if std::env::var("DBG").is_ok() && got != *want {
+                let t = learner.model.tokenizer();
+                eprintln!(
+                    "   CHECK {} : got {} want {} open {:.2}",
+                    self.prompts[*prompt].prompt,
+                    text(t, &got),
+                    text(t, want),
+                    self.gate.as_ref().unwrap().open(&self.prompts[*prompt].turn)
+                );
+            }
+            return Ok(self.going(self.checks.len()));
+        }
+        let Receipt { checked, passed, .. } = self.receipt;
+        if (passed as f64) < PASSING * checked as f64 {
+            return Ok(Step::Refused(format!("only {passed} of {checked} answers were as they should be afterwards")));
+        }
+        let (Some(writer), Some(gate)) = (&self.writer, &self.gate) else {
+            return Err(Error::Memory("a lesson was checked before it was trained".into()));
+        };
+        let tokenizer = learner.model.tokenizer();
+        let frames = self.frames.iter().map(|f| (self.prompts[f.prompt].prompt.clone(), text(tokenizer, &f.answer)));
+        Ok(Step::Done(Box::new(Learned {
+            written: writer.written(&learner.model, gate.theta, gate.keys.concat())?,
+            receipt: self.receipt.clone(),
+            frames: frames.collect(),
+        })))
+    }
+}
+
+/// A conversation as the writer takes it.
+fn sequence(planned: &Planned, seen: Seen) -> Sequence {
+    let talk = &planned.talk;
+    let mut open = Vec::new();
+    for (answer, &by) in talk.answers.iter().zip(&planned.opens) {
+        // From the row of the answer's tag to that before its end.
+        open.extend((answer.start - 1..answer.end - 1).map(|row| (row, by)));
+    }
+    let target = |(at, chances): (usize, Vec<f32>)| match planned.frame {
+        true => (at - 1, Target::Token(talk.ids[at])),
+        false => (at - 1, Target::Same(chances)),
+    };
+    let targets = talk.answer().zip(seen.logits).map(target).collect();
+    Sequence { entering: seen.entering, rows: talk.ids.len() - 1, open, targets }
+}
+
+/// An answer as a text: actions, then words.
+fn text(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let answer = action::read(tokenizer, ids);
+    let actions = answer.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
+    let said = String::from_utf8_lossy(&answer.said).trim().to_string();
+    actions.chain([said]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,186 @@
+//! Reads many short conversations at once: how likely each token of an answer is, the vectors of turns, and the rows
+//! that enter the layers of the plastic pool. The conversations go on from one state, or start empty.
+
+use super::{ANSWER, cpu};
+use crate::data::{Encoder, Speaker, Turn};
+use crate::error::Error;
+use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
+use crate::model::Model;
+use crate::plastic;
+use crate::state::State;
+use crate::tokenizer::Tokenizer;
+use lichen_shaders::NONE;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Conversations that are read at once.
+const BATCH: usize = 16;
+/// Graphs that are kept.
+const KEPT: usize = 6;
+
+/// Turns of a person with the answers to them, as tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Talk {
+    pub(super) ids: Vec<u32>,
+    /// Where each turn of the person stands.
+    pub(super) turns: Vec<Range<usize>>,
+    /// Where each answer stands, with its end unless it was cut short.
+    pub(super) answers: Vec<Range<usize>>,
+}
+
+impl Talk {
+    /// With one turn after the other. `goes_on`: an answer stands before it, whose end was not fed.
+    pub(super) fn new(tokenizer: &Tokenizer, turns: &[(&str, &[u32])], goes_on: bool) -> Result<Self, Error> {
+        let end = tokenizer.special("<end>").ok_or_else(|| Error::Tokenizer("it has no <end> token".into()))?;
+        let mut talk = Self::default();
+        for (i, (said, answer)) in turns.iter().enumerate() {
+            let prompt = Encoder::new(tokenizer, None).prompt(&Turn::new(Speaker::User, *said), goes_on && i == 0)?;
+            let at = talk.ids.len();
+            talk.ids.extend(&prompt.ids);
+            talk.turns.extend(prompt.about.iter().map(|(range, _)| at + range.start..at + range.end));
+            let from = talk.ids.len();
+            talk.ids.extend_from_slice(answer);
+            talk.ids.push(end);
+            // An answer that was cut short did not end there.
+            let cut = answer.len() >= ANSWER;
+            talk.answers.push(from..talk.ids.len() - usize::from(cut));
+        }
+        Ok(talk)
+    }
+    /// The last answer.
+    pub(super) fn answer(&self) -> Range<usize> {
+        self.answers.last().cloned().unwrap_or(0..0)
+    }
+}
+
+/// What was seen of a conversation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// The lowest probability of a token of the last answer.
+    pub(super) least: f32,
+    /// Whether drawing greedily gives just this answer.
+    pub(super) greedy: bool,
+    /// Vectors of the turns, less the background.
+    pub(super) turns: Vec<Vec<f32>>,
+    /// Probabilities of all tokens at each token of the last answer, if they are kept.
+    pub(super) logits: Vec<Vec<f32>>,
+    /// Rows [tokens, D] that enter the first layer of the plastic pool, if they are kept.
+    pub(super) entering: Vec<f32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Form {
+    steps: usize,
+    asked: usize,
+    turns: usize,
+}
+
+pub(super) struct Reader {
+    model: Arc<Model>,
+    /// Graphs with their forms, the last used at the end.
+    graphs: Vec<(Form, Graph)>,
+    pool: Pool,
+    state: StateBuffers,
+    background: Vec<f32>,
+}
+
+impl Reader {
+    pub(super) fn new(model: Arc<Model>) -> Result<Self, Error> {
+        let background = cpu(&model)?.values(&model.weights().buffer("turn.background")?.view())?;
+        let state = StateBuffers::declare(model.config(), BATCH);
+        Ok(Self { graphs: Vec::new(), pool: Pool::default(), state, background, model })
+    }
+
+    /// Groups of conversations that are read together: numbers of those of like length.
+    pub(super) fn groups(talks: &[Talk]) -> Vec<Vec<usize>> {
+        let mut order: Vec<usize> = (0..talks.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(talks[i].ids.len()));
+        order.chunks(BATCH).map(<[usize]>::to_vec).collect()
+    }
+
+    /// Reads one group of conversations, all of them from a state or from the start.
+    pub(super) fn read(&mut self, talks: &[&Talk], from: Option<&State>, keep: bool) -> Result<Vec<Seen>, Error> {
+        let most =
+            |of: fn(&Talk) -> usize, step: usize| talks.iter().map(|t| of(t)).sum::<usize>().next_multiple_of(step);
+        let steps = talks.iter().map(|t| t.ids.len()).max().unwrap_or(1).next_multiple_of(8);
+        let form =
+            Form { steps, asked: most(|t| t.answer().len(), 64).max(64), turns: most(|t| t.turns.len(), 16).max(16) };
+        let graph = match self.graphs.iter().position(|(f, _)| *f == form) {
+            Some(at) => self.graphs.remove(at).1,
+            None => self.build(form)?,
+        };
+        let seen = self.run(&graph, talks, from, keep);
+        if self.graphs.len() >= KEPT {
+            self.graphs.remove(0);
+        }
+        self.graphs.push((form, graph));
+        seen
+    }
+
+    fn build(&mut self, form: Form) -> Result<Graph, Error> {
+        let model = &self.model;
+        let keep = Some(plastic::layers(model.config()).start);
+        let shape =
+            Shape { turns: form.turns, keep, ..Shape::new(BATCH, form.steps, Logits::Picked(form.asked)).reused() };
+        let (config, device) = (model.config(), model.device());
+        graph::build_in(&mut self.pool, config, model.weights(), &self.state, device, &shape, None)
+    }
+
+    fn run(&self, graph: &Graph, talks: &[&Talk], from: Option<&State>, keep: bool) -> Result<Vec<Seen>, Error> {
+        let (config, device, cpu) = (self.model.config(), self.model.device(), cpu(&self.model)?);
+        let steps = graph.ids.len() / BATCH;
+        let (mut ids, mut numbers) = (vec![0; graph.ids.len()], vec![NONE; graph.ids.len()]);
+        let (mut picked, mut number) = (Vec::new(), 0);
+        for (b, talk) in talks.iter().enumerate() {
+            ids[b * steps..][..talk.ids.len()].copy_from_slice(&talk.ids);
+            for turn in &talk.turns {
+                numbers[b * steps + turn.start..b * steps + turn.end].fill(number);
+                number += 1;
+            }
+            picked.extend(talk.answer().map(|at| (b * steps + at - 1) as u32));
+        }
+        self.state.reset(device)?;
+        if let Some(state) = from {
+            for ((_, buffer), data) in self.state.layers.iter().flatten().zip(&state.tensors) {
+                device.write(&buffer.view(), &data.repeat(BATCH))?;
+            }
+        }
+        device.write(&graph.ids.view(), &ids)?;
+        let (Some(rows), Some(turns), Some(entering)) = (&graph.picked, &graph.turns, &graph.entering) else {
+            return Err(Error::Memory("a graph for reading lacks an end".into()));
+        };
+        let asked = picked.len();
+        picked.resize(rows.len(), 0);
+        device.write(&rows.view(), &picked)?;
+        device.write(&turns.rows.view(), &numbers)?;
+        device.run(&graph.recording, 1)?;
+
+        let (vocab, width, dim) = (config.vocab, config.width, config.turn);
+        let logits: Vec<f32> = cpu.values(&graph.logits.slice(0, asked * vocab))?;
+        let means: Vec<f32> = cpu.values(&turns.means.view())?;
+        let entering: Vec<f32> = if keep { cpu.values(entering)? } else { Vec::new() };
+        let (mut rows, mut means) = (logits.chunks(vocab), means.chunks(dim));
+        let mut all = Vec::with_capacity(talks.len());
+        for (b, talk) in talks.iter().enumerate() {
+            let mut seen = Seen { least: 1.0, greedy: true, ..Seen::default() };
+            for (at, row) in talk.answer().zip(&mut rows) {
+                let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let sum: f32 = row.iter().map(|x| (x - top).exp()).sum();
+                let target = row[talk.ids[at] as usize];
+                seen.least = seen.least.min((target - top).exp() / sum);
+                seen.greedy &= target >= top;
+                if keep {
+                    seen.logits.push(row.iter().map(|x| (x - top).exp() / sum).collect());
+                }
+            }
+            for (_, mean) in talk.turns.iter().zip(&mut means) {
+                seen.turns.push(mean.iter().zip(&self.background).map(|(m, b)| m - b).collect());
+            }
+            if keep {
+                seen.entering = entering[b * steps * width..][..talk.ids.len() * width].to_vec();
+            }
+            all.push(seen);
+        }
+        Ok(all)
+    }
+}

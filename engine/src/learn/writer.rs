@@ -1,0 +1,255 @@
+//! Trains the slabs of one section: cross-entropy where the answer is to change, Kullback-Leibler divergence to the
+//! unchanged model where it is to stay, with nothing but the section's own weights moving.
+
+use super::cpu;
+use crate::error::Error;
+use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
+use crate::model::Model;
+use crate::plastic::{self, NEURONS, OPEN, Plastic, Written};
+use crate::weights::Weights;
+use lichen_host::{AdamW, Buffer, Gradients, Moments};
+use lichen_shaders::NONE;
+use lichen_shaders::cases::Random;
+
+/// Updates of the section.
+pub(super) const UPDATES: u64 = 20;
+/// Highest learning rate: reached in [`WARMUP`] updates, then falling to zero.
+const RATE: f32 = 2e-2;
+const WARMUP: f32 = 4.0;
+/// Largest norm of the gradient.
+const CLIP: f64 = 1.0;
+/// Sequences that run at once.
+const BATCH: usize = 8;
+/// Weight of all that is to stay against all that is to change.
+const GUARD: f32 = 1.0;
+
+/// One conversation to train on, of which the lower layers have been computed.
+#[derive(Clone, Debug)]
+pub(super) struct Sequence {
+    /// Rows [rows, D] that enter the first layer of the pool.
+    pub(super) entering: Vec<f32>,
+    /// Rows.
+    pub(super) rows: usize,
+    /// How far the section is open at rows; at all others it is shut.
+    pub(super) open: Vec<(usize, f32)>,
+    /// Rows whose next token counts, and what it should be.
+    pub(super) targets: Vec<(usize, Target)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    /// This token.
+    Token(u32),
+    /// As likely as in the unchanged model.
+    Same(Vec<f32>),
+}
+
+/// Mean losses of an update, in nats a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Losses {
+    /// Of what is to change.
+    pub(super) frames: f64,
+    /// Of what is to stay.
+    pub(super) guards: f64,
+}
+
+struct Group {
+    members: Vec<usize>,
+    graph: Graph,
+    state: StateBuffers,
+}
+
+pub(super) struct Writer {
+    sequences: Vec<Sequence>,
+    groups: Vec<Group>,
+    pool: Plastic,
+    slabs: Vec<Buffer>,
+    moments: Vec<Moments>,
+    gradients: Gradients,
+    /// Predictions that are to change, and to stay.
+    counts: [f32; 2],
+    update: u64,
+    next: usize,
+    sums: Losses,
+    /// Of the updates so far, the one that is going on excluded.
+    pub(super) losses: Vec<Losses>,
+}
+
+impl Writer {
+    /// With a fresh section: rows up at random, rows down zero, so that it starts silent. `upper` holds the layers
+    /// of the pool as floats.
+    pub(super) async fn new(
+        model: &Model,
+        upper: &Weights,
+        sequences: Vec<Sequence>,
+        random: &mut Random,
+    ) -> Result<Self, Error> {
+        let (config, device) = (model.config(), model.device());
+        let layers = plastic::layers(config);
+        let pool = Plastic::new(model, 1).await?;
+        let half = NEURONS * config.width;
+        let fan = 1.0 / (config.width as f64).sqrt();
+        let slabs = layers.clone().map(|_| {
+            let mut slab: Vec<f32> = (0..half).map(|_| (fan * random.normal()) as f32).collect();
+            slab.resize(2 * half, 0.0);
+            slab
+        });
+        let mut shut = pool.shut_section();
+        shut.slabs = slabs.collect();
+        pool.write(device, 0, &shut)?;
+        let slabs: Vec<Buffer> = layers.clone().filter_map(|layer| pool.slabs(layer).cloned()).collect();
+
+        let mut order: Vec<usize> = (0..sequences.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(sequences[i].rows));
+        let mut activations = Pool::default();
+        let mut groups = Vec::new();
+        for members in order.chunks(BATCH) {
+            let steps = sequences[members[0]].rows.next_multiple_of(4);
+            let asked = members.iter().map(|&i| sequences[i].targets.len()).sum::<usize>().max(1);
+            let state = StateBuffers::declare(config, members.len());
+            let shape = Shape {
+                from: layers.start,
+                plastic: Some(pool.clone()),
+                ..Shape::new(members.len(), steps, Logits::Picked(asked))
+            };
+            let graph = graph::build_in(&mut activations, config, upper, &state, device, &shape, None)?;
+            groups.push(Group { members: members.to_vec(), graph, state });
+        }
+        let mut counts = [0f32; 2];
+        for (_, target) in sequences.iter().flat_map(|s| &s.targets) {
+            counts[usize::from(matches!(target, Target::Same(_)))] += 1.0;
+        }
+        Ok(Self {
+            moments: slabs.iter().map(|b| Moments::zeros(b.len())).collect(),
+            gradients: Gradients::new(&slabs),
+            sequences,
+            groups,
+            pool,
+            slabs,
+            counts: counts.map(|n| n.max(1.0)),
+            update: 0,
+            next: 0,
+            sums: Losses::default(),
+            losses: Vec::new(),
+        })
+    }
+
+    /// Updates that are done.
+    pub(super) fn position(&self) -> u64 {
+        self.update
+    }
+
+    /// One group of sequences, forward and backward; after the last group of an update the section is changed. The
+    /// answer is whether all updates are done and the losses of the result are known.
+    pub(super) fn step(&mut self, model: &Model) -> Result<bool, Error> {
+        let last = self.update == UPDATES;
+        if let Some(group) = self.groups.get(self.next) {
+            self.run(model, group.members.len(), last)?;
+            self.next += 1;
+        }
+        if self.next < self.groups.len() {
+            return Ok(false);
+        }
+        self.losses.push(std::mem::take(&mut self.sums));
+        self.next = 0;
+        if last {
+            return Ok(true);
+        }
+        self.apply(model)?;
+        self.update += 1;
+        Ok(false)
+    }
+
+    fn run(&mut self, model: &Model, count: usize, last: bool) -> Result<(), Error> {
+        let (config, device, cpu) = (model.config(), model.device(), cpu(model)?);
+        let group = &self.groups[self.next];
+        let (width, vocab) = (config.width, config.vocab);
+        let steps = group.graph.ids.len() / count;
+        let mut entering = vec![0f32; count * steps * width];
+        let (mut ids, mut open) = (vec![NONE; count * steps * OPEN], vec![0f32; count * steps * OPEN]);
+        let mut picked = Vec::new();
+        for (b, &i) in group.members.iter().enumerate() {
+            let s = &self.sequences[i];
+            entering[b * steps * width..][..s.rows * width].copy_from_slice(&s.entering[..s.rows * width]);
+            for &(row, by) in s.open.iter().filter(|(_, by)| *by > 0.0) {
+                let at = (b * steps + row) * OPEN;
+                (ids[at], open[at]) = (0, by);
+            }
+            picked.extend(s.targets.iter().map(|(row, _)| (b * steps + row) as u32));
+        }
+        let ends = (&group.graph.entering, &group.graph.opened, &group.graph.picked);
+        let (Some(rows), Some((to_ids, to_open)), Some(to_picked)) = ends else {
+            return Err(Error::Memory("a graph for writing lacks an end".into()));
+        };
+        picked.resize(to_picked.len(), 0);
+        device.write(rows, &entering)?;
+        device.write(to_ids, &ids)?;
+        device.write(to_open, &open)?;
+        device.write(&to_picked.view(), &picked)?;
+        group.state.reset(device)?;
+        let tape = cpu.run_taped(&group.graph.recording)?;
+        let logits: Vec<f32> = cpu.values(&group.graph.logits.slice(0, picked.len() * vocab))?;
+        let mut seed = vec![0f32; group.graph.logits.len()];
+        let targets = group.members.iter().flat_map(|&i| &self.sequences[i].targets);
+        let mut sums = self.sums;
+        for (((_, target), row), seed) in targets.zip(logits.chunks(vocab)).zip(seed.chunks_mut(vocab)) {
+            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = row.iter().map(|x| (x - top).exp()).sum();
+            let chance = |x: f32| (x - top).exp() / sum;
+            match target {
+                Target::Token(token) => {
+                    let share = 1.0 / self.counts[0];
+                    seed.iter_mut().zip(row).for_each(|(s, &x)| *s = share * chance(x));
+                    seed[*token as usize] -= share;
+                    sums.frames -= f64::from(chance(row[*token as usize]).max(1e-30).ln() * share);
+                }
+                Target::Same(chances) => {
+                    let share = 1.0 / self.counts[1];
+                    for ((s, &x), &before) in seed.iter_mut().zip(row).zip(chances) {
+                        let now = chance(x);
+                        *s = GUARD * share * (now - before);
+                        if before > 1e-9 {
+                            sums.guards += f64::from(share * before * (before / now.max(1e-30)).ln());
+                        }
+                    }
+                }
+            }
+        }
+        if !(sums.frames.is_finite() && sums.guards.is_finite()) {
+            return Err(Error::Memory("the lesson's loss is not a finite number".into()));
+        }
+        if !last {
+            cpu.backward(&group.graph.recording, &tape, &[(&group.graph.logits, &seed)], &mut self.gradients)?;
+        }
+        self.sums = sums;
+        Ok(())
+    }
+
+    fn apply(&mut self, model: &Model) -> Result<(), Error> {
+        let cpu = cpu(model)?;
+        let norm = cpu.squared_norm(&self.gradients, &self.slabs).sqrt();
+        if !norm.is_finite() {
+            return Err(Error::Memory("the lesson's gradient is not a finite number".into()));
+        }
+        let scale = (CLIP / norm.max(1e-12)).min(1.0) as f32;
+        let step = self.update + 1;
+        let lr = RATE * (step as f32 / WARMUP).min(1.0) * (1.0 - self.update as f32 / UPDATES as f32);
+        let rule = AdamW { lr, beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, scale, step };
+        for (slab, moments) in self.slabs.iter().zip(&mut self.moments) {
+            cpu.adamw(slab, &self.gradients, moments, &rule)?;
+        }
+        self.gradients.clear();
+        Ok(())
+    }
+
+    /// The section, with a gate.
+    pub(super) fn written(&self, model: &Model, theta: f32, keys: Vec<f32>) -> Result<Written, Error> {
+        let cpu = cpu(model)?;
+        let slabs = self.slabs.iter().map(|slab| Ok(cpu.values(&slab.view())?)).collect::<Result<_, Error>>()?;
+        Ok(Written { theta, keys, slabs })
+    }
+    /// The pool that holds the section alone, shut.
+    pub(super) fn pool(&self) -> &Plastic {
+        &self.pool
+    }
+}
