@@ -157,8 +157,7 @@ impl Store {
         Ok(Self { handle: Handle::Writer(database), path: path.into(), owner, lasts: true })
     }
 
-    /// Opens a store for reading, beside its writer if there is one. None where there is no store. What a killed writer
-    /// left is refused until a writer has opened it.
+    /// Opens a store for reading, beside its writer if there is one. None where there is no store.
     pub fn open_to_read(path: &Path) -> Result<Option<Self>, StoreError> {
         // A file without a byte is a store that nothing was ever written to.
         match fs::metadata(path) {
