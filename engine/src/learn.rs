@@ -10,6 +10,7 @@
 //! however many there are. [`Lesson::step`] does a few dozen milliseconds of it at a time.
 
 mod bank;
+mod frames;
 mod gate;
 mod lesson;
 mod reader;

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 const PLACE: &str = "{}";
 /// Most words that a thing is called by.
 const WORDS: usize = 3;
+/// Words of a statement that are looked at for a command's own.
+const MOST_WORDS: usize = 24;
 
 /// Prompts that a model asks itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +84,26 @@ fn things(statement: &str) -> Vec<String> {
     all
 }
 
+/// Parts of a statement, of one to four words, that no comma or the like cuts.
+pub(super) fn phrases(statement: &str) -> Vec<String> {
+    let words: Vec<&str> = statement.split_whitespace().take(MOST_WORDS).collect();
+    let ends = |word: &str| word.ends_with([',', '.', ';', ':', '?', '!']);
+    let mut all: Vec<String> = Vec::new();
+    for at in 0..words.len() {
+        for n in 1..=4.min(words.len() - at) {
+            let part = &words[at..at + n];
+            if part[..n - 1].iter().any(|word| ends(word)) {
+                break;
+            }
+            let phrase = part.join(" ").trim_matches(|c: char| c.is_ascii_punctuation()).to_string();
+            if !phrase.is_empty() && !all.contains(&phrase) {
+                all.push(phrase);
+            }
+        }
+    }
+    all
+}
+
 /// A word without what stands around it, in small letters.
 pub(super) fn plain(word: &str) -> String {
     word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
@@ -105,6 +127,13 @@ mod tests {
         assert_eq!(things("there is only one school address"), ["school", "school address"]);
         assert!(things("it is raining").is_empty());
         assert!(things("this is my").is_empty());
+    }
+
+    #[test]
+    fn a_statement_has_phrases() {
+        let all = phrases("on \"movie time\", dim it");
+        assert_eq!(all, ["on", "on \"movie", "on \"movie time", "movie", "movie time", "time", "dim", "dim it", "it"]);
+        assert!(phrases(", . !").is_empty());
     }
 
     #[test]

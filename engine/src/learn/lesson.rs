@@ -1,27 +1,19 @@
 //! One lesson, step by step.
 
-use super::bank::{plain, words};
-use super::gate::{Gate, dot, unit};
+use super::bank::plain;
+use super::frames::text;
+use super::gate::Gate;
 use super::reader::{Reader, Seen, Talk};
 use super::writer::{Sequence, Target, UPDATES, Writer};
-use super::{ANSWER, ANSWERS, Known, Learned, Learner, Receipt, Teaching, ask, now};
-use crate::action;
+use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now};
 use crate::error::Error;
 use crate::plastic::Plastic;
 use crate::session::Session;
 use crate::state::State;
-use crate::tokenizer::Tokenizer;
 use lichen_shaders::cases::Random;
-use std::collections::{HashMap, HashSet};
 
 /// Longest statement, in bytes.
 const LONGEST: usize = 2000;
-/// Least probability of the least likely token of a frame's answer.
-const SURE: f32 = 0.5;
-/// What is about the same fact as the statement: turns at least so near to its turn, as a cosine, and at most so much
-/// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
-const NEAR: f32 = 0.6;
-const FARTHER: f32 = 0.12;
 /// Most frames that are trained on.
 const FRAMES: usize = 48;
 /// Guards that are trained on beside those that the gate would open for: the nearest ones.
@@ -67,10 +59,10 @@ pub enum Step {
 }
 
 /// A prompt whose answer the statement changes.
-struct Frame {
+pub(super) struct Frame {
     /// Number among the prompts of the lesson.
-    prompt: usize,
-    answer: Vec<u32>,
+    pub(super) prompt: usize,
+    pub(super) answer: Vec<u32>,
 }
 
 /// A conversation to train on.
@@ -84,22 +76,26 @@ struct Planned {
 
 /// One lesson.
 pub struct Lesson {
-    teaching: Teaching,
+    pub(super) teaching: Teaching,
     random: Random,
     phase: Phase,
     /// Steps of this phase that are done.
-    at: usize,
+    pub(super) at: usize,
     /// Of the conversation in which the statement was said, with the answer to it.
-    state: Option<State>,
+    pub(super) state: Option<State>,
     /// The bank's prompts, then patterns filled for this statement.
-    prompts: Vec<Known>,
-    groups: Vec<Vec<usize>>,
-    talks: Vec<Talk>,
+    pub(super) prompts: Vec<Known>,
+    /// Words of the statement that may be a command.
+    pub(super) phrases: Vec<String>,
+    /// Prompts of the bank and filled patterns.
+    pub(super) filled: usize,
+    pub(super) groups: Vec<Vec<usize>>,
+    pub(super) talks: Vec<Talk>,
     /// Prompts about the same fact.
-    about: Vec<usize>,
+    pub(super) about: Vec<usize>,
     /// Those of them to which the unchanged answer is no longer the most likely one.
-    changed: Vec<usize>,
-    frames: Vec<Frame>,
+    pub(super) changed: Vec<usize>,
+    pub(super) frames: Vec<Frame>,
     gate: Option<Gate>,
     /// Gates of the lessons before.
     earlier: Vec<(u64, Gate)>,
@@ -141,6 +137,8 @@ impl Lesson {
             at: 0,
             state: None,
             prompts: learner.known.clone(),
+            phrases: Vec::new(),
+            filled: 0,
             groups: Vec::new(),
             talks: Vec::new(),
             about: Vec::new(),
@@ -176,121 +174,19 @@ impl Lesson {
         }
     }
 
-    fn go(&mut self, phase: Phase) -> Step {
+    pub(super) fn go(&mut self, phase: Phase) -> Step {
         (self.phase, self.at) = (phase, 0);
         Step::Going(phase, 0.0)
     }
-    fn going(&mut self, of: usize) -> Step {
+    pub(super) fn going(&mut self, of: usize) -> Step {
         self.at += 1;
         Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
     }
 
-    fn hear(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if self.state.is_none() {
-            return self.listen(learner);
-        }
-        // Filled patterns about the fact have no answer of the unchanged model yet.
-        let next: Vec<usize> = self.about.iter().filter(|&&i| i >= learner.known.len()).copied().collect();
-        let part: Vec<usize> = next.iter().skip((self.at - 1) * ANSWERS).take(ANSWERS).copied().collect();
-        for &i in &part {
-            learner.session.reset()?;
-            self.prompts[i].answer = ask(&mut learner.session, &learner.sampler, &self.prompts[i].prompt)?;
-        }
-        if !part.is_empty() {
-            return Ok(self.going(1 + next.len().div_ceil(ANSWERS)));
-        }
-        let about = self.about.iter().map(|&i| &self.prompts[i]);
-        let talks = about.map(|known| learner.talk(&[(&known.prompt, &known.answer)], true));
-        self.talks = talks.collect::<Result<_, _>>()?;
-        self.groups = Reader::groups(&self.talks);
-        Ok(self.go(Phase::Asking))
-    }
-
-    /// Says what is taught to the unchanged model, and finds the prompts about the same fact.
-    fn listen(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if let Teaching::Answer { ask, answer } = &self.teaching {
-            let (ask, answer) = (ask.clone(), learner.model.tokenizer().encode(answer));
-            self.about = vec![self.prompts.len()];
-            self.frames = vec![Frame { prompt: self.prompts.len(), answer }];
-            self.prompts.extend(learner.answer(vec![ask])?);
-            return self.choose(learner);
-        }
-        learner.session.reset()?;
-        let mut new = learner.bank.about(self.teaching.said());
-        if let Teaching::Correction { asked, .. } = &self.teaching {
-            ask(&mut learner.session, &learner.sampler, asked)?;
-            new.push(asked.clone());
-        }
-        ask(&mut learner.session, &learner.sampler, self.teaching.said())?;
-        self.state = Some(now(learner.session.state())?);
-        let anchor = match &self.teaching {
-            Teaching::Correction { asked, .. } => asked.clone(),
-            other => other.said().to_string(),
-        };
-        let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
-        let anchor = unit(&turns.pop().unwrap_or_default());
-        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, answer: Vec::new(), turn });
-        self.prompts.extend(new);
-        let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
-        let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
-        self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
-        Ok(self.going(2))
-    }
-
-    fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let Some(group) = self.groups.get(self.at) else {
-            self.changed.sort_unstable();
-            return Ok(self.go(Phase::Answering));
-        };
-        let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
-        let seen = learner.reader.read(&talks, self.state.as_ref(), false)?;
-        self.changed.extend(group.iter().zip(seen).filter(|(_, seen)| !seen.greedy).map(|(&i, _)| self.about[i]));
-        Ok(self.going(self.groups.len()))
-    }
-
-    /// A frame's answer has words that neither the old answer nor the question has, and is sure.
-    fn answer(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let next: Vec<usize> = self.changed.iter().skip(self.at * ANSWERS).take(ANSWERS).copied().collect();
-        if next.is_empty() {
-            return self.choose(learner);
-        }
-        let mut found = Vec::new();
-        for i in next {
-            let Some(state) = &self.state else { break };
-            learner.session.restore(state)?;
-            let known = &self.prompts[i];
-            let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
-            let tokenizer = learner.model.tokenizer();
-            let old: HashSet<String> =
-                words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect::<HashSet<_>>();
-            if words(&text(tokenizer, &answer)).any(|word| !old.contains(&word)) {
-                let talk = learner.talk(&[(&known.prompt, &answer)], true)?;
-                found.push((Frame { prompt: i, answer }, talk));
-            }
-        }
-        let seen = match found.is_empty() {
-            true => Vec::new(),
-            false => {
-                let talks: Vec<&Talk> = found.iter().map(|(_, talk)| talk).collect();
-                learner.reader.read(&talks, self.state.as_ref(), false)?
-            }
-        };
-        let sure = found.into_iter().zip(seen).filter(|(_, seen)| seen.least >= SURE);
-        self.frames.extend(sure.map(|((frame, _), _)| frame));
-        Ok(self.going(self.changed.len().div_ceil(ANSWERS)))
-    }
-
-    /// Leaves only frames that copy what most of them copy from the statement: the others copied wrongly. Where none
-    /// copies, as where a time is said in words, all stay.
-    fn agree(&mut self, tokenizer: &Tokenizer) {
-        let value = self.value(tokenizer);
-        let Some(longest) = value.into_iter().max_by_key(|word| (word.len(), word.clone())) else { return };
-        self.frames.retain(|frame| words(&text(tokenizer, &frame.answer)).any(|word| word == longest));
-    }
-
-    fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+    pub(super) fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
         if !matches!(self.teaching, Teaching::Answer { .. }) {
             self.agree(learner.model.tokenizer());
+            self.thin_out(learner.known.len());
         }
         if self.frames.is_empty() {
             return Ok(Step::Refused(
@@ -341,22 +237,6 @@ impl Lesson {
         for i in (1..self.frames.len()).rev() {
             self.frames.swap(i, self.random.below(i + 1));
         }
-    }
-
-    /// What the statement tells: its words that the frames' answers copy most.
-    fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
-        let said: HashSet<String> = words(self.teaching.said()).collect();
-        let mut copied: HashMap<String, usize> = HashMap::new();
-        for frame in &self.frames {
-            let known = &self.prompts[frame.prompt];
-            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
-            let new: HashSet<String> = words(&text(tokenizer, &frame.answer)).collect();
-            for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
-                *copied.entry(word).or_default() += 1;
-            }
-        }
-        let most = copied.values().copied().max().unwrap_or(0);
-        copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
     }
 
     /// The statement with something else in the place of what it tells.
@@ -496,12 +376,4 @@ fn sequence(planned: &Planned, seen: Seen) -> Sequence {
     };
     let targets = talk.answer().zip(seen.logits).map(target).collect();
     Sequence { entering: seen.entering, rows: talk.ids.len() - 1, open, targets }
-}
-
-/// An answer as a text: actions, then words.
-fn text(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    let answer = action::read(tokenizer, ids);
-    let actions = answer.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
-    let said = String::from_utf8_lossy(&answer.said).trim().to_string();
-    actions.chain([said]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -8,7 +8,8 @@ use crate::args::ChatArgs;
 use crate::failure::{Done, Failure, plain};
 use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
-use crate::{devices, files, heat, interrupt, load, memory, output, recall};
+use crate::{devices, files, heat, interrupt, learn, load, memory, output, recall};
+use lichen::learn::{Learner, Teaching};
 use lichen::memory::Pool;
 use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler, State};
@@ -16,7 +17,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const HELP: &str = "/memory      what was learned on this device
+const HELP: &str = "/learn TEXT  learn it for good; without TEXT, what you said last
+/memory      what was learned on this device
 /undo [ID]   take a lesson back, the last one without a number
 /save FILE   keep this conversation in a file
 /load FILE   go on with one that was kept
@@ -39,6 +41,12 @@ struct Chat {
     n: usize,
     /// What the last turn woke.
     map: Option<RouteMap>,
+    /// The person's last words, and those before.
+    said: [Option<String>; 2],
+    /// What teaches, once something was to be learned.
+    learner: Option<Learner>,
+    threads: Option<u16>,
+    file: Option<PathBuf>,
 }
 
 pub(crate) fn chat(args: &ChatArgs) -> Done {
@@ -52,7 +60,9 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let pool = recall::pool(memory.as_deref(), &model)?;
     let session = load::session_with(&model, pool.as_ref())?;
     let stops = args.sample.stop.clone();
-    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map: None };
+    let (threads, file) = (args.model.device.threads, args.model.model.clone());
+    let (map, said, learner) = (None, [None, None], None);
+    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map, said, learner, threads, file };
     interrupt::listen();
     let person = io::stdin().is_terminal();
     if person {
@@ -104,6 +114,15 @@ impl Chat {
 
     /// One turn. Errors of the device end the chat, Ctrl-C only the answer.
     fn turn(&mut self, text: &str) -> Done {
+        // What is asked of the memory is answered by the memory.
+        let plain = text.trim_end_matches(|c: char| c.is_ascii_punctuation()).to_lowercase();
+        match plain.as_str() {
+            "what do you know about me" | "what have you learned" => return self.command("memory"),
+            "forget that" if self.memory.is_some() => return self.command("undo"),
+            _ => {}
+        }
+        self.said.rotate_right(1);
+        self.said[0] = Some(text.to_string());
         self.say(&Input { now: input::now(None)?, ..Input::words(text) })
     }
 
@@ -147,11 +166,19 @@ impl Chat {
             ("see" | "hear", rest) => self.perceive(name == "see", rest),
             ("route", _) => self.route(),
             ("reset", _) => self.reset(),
+            ("learn", text) => self.learn(text),
             ("memory", _) => self.lessons(),
             ("undo", id) => self.undo(id),
             _ => Err(Failure::Usage(format!("there is no /{name}; /help lists the commands"))),
         };
         match result {
+            // Ctrl-C ended a lesson.
+            Err(Failure::Interrupted(why)) => {
+                if !why.is_empty() {
+                    note(&faint(&why));
+                }
+                Ok(())
+            }
             Err(Failure::Usage(_) | Failure::Failed(_)) => {
                 if let Err(failure) = result {
                     warn(&failure.line());
@@ -216,6 +243,42 @@ impl Chat {
         Ok(())
     }
 
+    /// Learns something for good; the conversation goes on with it.
+    fn learn(&mut self, text: &str) -> Done {
+        let path = self.place()?.to_path_buf();
+        let teaching = match (text, &self.said) {
+            ("", [None, _]) => return Err(Failure::Usage("/learn what? /learn I take my coffee without sugar".into())),
+            ("", [Some(said), Some(asked)]) if corrects(said) => {
+                Teaching::Correction { asked: asked.clone(), said: said.clone() }
+            }
+            ("", [Some(said), _]) => Teaching::Statement(said.clone()),
+            (text, _) => Teaching::Statement(text.into()),
+        };
+        let mut memory = recall::to_write(&path, self.model.header(), "chat")?;
+        if self.learner.is_none() {
+            let model = match self.model.device().is_cpu() && self.model.paging().is_none() {
+                true => self.model.clone(),
+                false => load::to_learn(self.file.as_deref(), self.threads)?,
+            };
+            self.learner = Some(learn::prepared(&model, Some(&mut memory), false)?);
+        }
+        let Some(learner) = &mut self.learner else { return Ok(()) };
+        learn::learn_for_good(learner, &teaching, &mut memory, false)?;
+        let fits = match &mut self.pool {
+            Some(pool) => pool.update(&memory, &self.model)?,
+            None => false,
+        };
+        if !fits {
+            // A larger pool, and a session that goes on with it.
+            let pool = pollster::block_on(memory.pool(&self.model))?;
+            let state = pollster::block_on(self.session.state())?;
+            self.session = load::session_with(&self.model, Some(&pool))?;
+            self.session.restore(&state)?;
+            self.pool = Some(pool);
+        }
+        Ok(())
+    }
+
     /// Takes a lesson back, for this chat too.
     fn undo(&mut self, id: &str) -> Done {
         let number =
@@ -237,7 +300,14 @@ impl Chat {
 
     fn reset(&mut self) -> Done {
         self.session.reset()?;
+        self.said = [None, None];
         note(&faint("forgotten"));
         Ok(())
     }
+}
+
+/// Whether a turn says that the answer before was not what was meant.
+fn corrects(said: &str) -> bool {
+    let first = said.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_lowercase();
+    matches!(first.as_str(), "no" | "nope" | "wrong") || said.to_lowercase().starts_with("i meant")
 }

@@ -30,15 +30,24 @@ pub(crate) fn learn(args: &LearnArgs) -> Done {
         memory.keep_texts = !args.no_texts;
     }
     let mut learner = prepared(&model, memory.as_mut(), args.check)?;
-    let began = Instant::now();
-    let (learned, replaces) = teach(&mut learner, &teaching, memory.as_ref())?;
-    let taught = Taught { learned: &learned, replaces, seconds: began.elapsed().as_secs_f64() };
-    if args.check {
-        return taught.show(None, args.json);
+    match &mut memory {
+        Some(memory) if !args.check => learn_for_good(&mut learner, &teaching, memory, args.json),
+        memory => {
+            let began = Instant::now();
+            let (learned, replaces) = teach(&mut learner, &teaching, memory.as_ref())?;
+            let seconds = began.elapsed().as_secs_f64();
+            Taught { learned: &learned, replaces, seconds }.show(None, args.json)
+        }
     }
-    let Some(memory) = &mut memory else { return Err(recall::nowhere()) };
+}
+
+/// Teaches, commits, and shows the receipt.
+pub(crate) fn learn_for_good(learner: &mut Learner, teaching: &Teaching, memory: &mut Memory, as_json: bool) -> Done {
+    let began = Instant::now();
+    let (learned, replaces) = teach(learner, teaching, Some(memory))?;
+    let seconds = began.elapsed().as_secs_f64();
     let id = memory.commit(&learned, Some(&teaching.to_string()), seconds_since_1970(), replaces)?;
-    taught.show(Some(id), args.json)
+    Taught { learned: &learned, replaces, seconds }.show(Some(id), as_json)
 }
 
 /// What the arguments teach.
@@ -75,11 +84,7 @@ pub(crate) fn prepared(model: &Arc<Model>, memory: Option<&mut Memory>, read_onl
 }
 
 /// Teaches; gives what was learned, and the lesson that it replaces.
-pub(crate) fn teach(
-    learner: &mut Learner,
-    teaching: &Teaching,
-    memory: Option<&Memory>,
-) -> Done<(Learned, Option<u64>)> {
+fn teach(learner: &mut Learner, teaching: &Teaching, memory: Option<&Memory>) -> Done<(Learned, Option<u64>)> {
     let mut earlier: Vec<(u64, Written)> = Vec::new();
     if let Some(memory) = memory {
         for id in memory.open_lessons()? {

@@ -1,0 +1,191 @@
+//! Finding a lesson's frames: what is said is heard, then the model asks itself what follows from it.
+
+use super::bank::{phrases, words};
+use super::gate::{dot, unit};
+use super::lesson::{Frame, Lesson, Phase, Step};
+use super::reader::{Reader, Talk};
+use super::{ANSWERS, Known, Learner, Teaching, ask, now};
+use crate::action;
+use crate::error::Error;
+use crate::tokenizer::Tokenizer;
+use std::collections::{HashMap, HashSet};
+
+/// Least probability of the least likely token of a frame's answer.
+const SURE: f32 = 0.5;
+/// What is about the same fact as the statement: turns at least so near to its turn, as a cosine, and at most so much
+/// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
+const NEAR: f32 = 0.6;
+const FARTHER: f32 = 0.12;
+/// Frames from the bank that are enough without patterns.
+const ENOUGH: usize = 6;
+
+impl Lesson {
+    pub(super) fn hear(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if self.state.is_none() {
+            return self.listen(learner);
+        }
+        // Filled patterns about the fact have no answer of the unchanged model yet.
+        let next: Vec<usize> = self.about.iter().filter(|&&i| i >= learner.known.len()).copied().collect();
+        let part: Vec<usize> = next.iter().skip((self.at - 1) * ANSWERS).take(ANSWERS).copied().collect();
+        for &i in &part {
+            learner.session.reset()?;
+            self.prompts[i].answer = ask(&mut learner.session, &learner.sampler, &self.prompts[i].prompt)?;
+        }
+        if !part.is_empty() {
+            return Ok(self.going(1 + next.len().div_ceil(ANSWERS)));
+        }
+        let about = self.about.iter().map(|&i| &self.prompts[i]);
+        let talks = about.map(|known| learner.talk(&[(&known.prompt, &known.answer)], true));
+        self.talks = talks.collect::<Result<_, _>>()?;
+        self.groups = Reader::groups(&self.talks);
+        Ok(self.go(Phase::Asking))
+    }
+
+    /// Says what is taught to the unchanged model, and finds the prompts about the same fact.
+    fn listen(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        if let Teaching::Answer { ask, answer } = &self.teaching {
+            let (ask, answer) = (ask.clone(), learner.model.tokenizer().encode(answer));
+            self.about = vec![self.prompts.len()];
+            self.frames = vec![Frame { prompt: self.prompts.len(), answer }];
+            self.prompts.extend(learner.answer(vec![ask])?);
+            return self.choose(learner);
+        }
+        learner.session.reset()?;
+        let mut new = learner.bank.about(self.teaching.said());
+        if let Teaching::Correction { asked, .. } = &self.teaching {
+            ask(&mut learner.session, &learner.sampler, asked)?;
+            new.push(asked.clone());
+        }
+        ask(&mut learner.session, &learner.sampler, self.teaching.said())?;
+        self.state = Some(now(learner.session.state())?);
+        let anchor = match &self.teaching {
+            Teaching::Correction { asked, .. } => asked.clone(),
+            other => other.said().to_string(),
+        };
+        let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
+        let anchor = unit(&turns.pop().unwrap_or_default());
+        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, answer: Vec::new(), turn });
+        self.prompts.extend(new);
+        self.filled = self.prompts.len();
+        if let Teaching::Statement(said) = &self.teaching {
+            self.phrases = phrases(said);
+        }
+        let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
+        let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
+        self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
+        Ok(self.going(2))
+    }
+
+    pub(super) fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let Some(group) = self.groups.get(self.at) else {
+            self.changed.sort_unstable();
+            return Ok(self.go(Phase::Answering));
+        };
+        let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
+        let seen = learner.reader.read(&talks, self.state.as_ref(), false)?;
+        self.changed.extend(group.iter().zip(seen).filter(|(_, seen)| !seen.greedy).map(|(&i, _)| self.about[i]));
+        Ok(self.going(self.groups.len()))
+    }
+
+    /// A frame's answer has words that neither the old answer nor the question has, and is sure.
+    pub(super) fn answer(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let steps = self.changed.len().div_ceil(ANSWERS);
+        let next: Vec<usize> = self.changed.iter().skip(self.at * ANSWERS).take(ANSWERS).copied().collect();
+        if next.is_empty() {
+            return self.phrases(learner, self.at - steps);
+        }
+        let mut found = Vec::new();
+        for i in next {
+            let Some(state) = &self.state else { break };
+            learner.session.restore(state)?;
+            let known = &self.prompts[i];
+            let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
+            let tokenizer = learner.model.tokenizer();
+            let old: HashSet<String> =
+                words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect::<HashSet<_>>();
+            if words(&text(tokenizer, &answer)).any(|word| !old.contains(&word)) {
+                let talk = learner.talk(&[(&known.prompt, &answer)], true)?;
+                found.push((Frame { prompt: i, answer }, talk));
+            }
+        }
+        let seen = match found.is_empty() {
+            true => Vec::new(),
+            false => {
+                let talks: Vec<&Talk> = found.iter().map(|(_, talk)| talk).collect();
+                learner.reader.read(&talks, self.state.as_ref(), false)?
+            }
+        };
+        let sure = found.into_iter().zip(seen).filter(|(_, seen)| seen.least >= SURE);
+        self.frames.extend(sure.map(|((frame, _), _)| frame));
+        Ok(self.going(steps + self.phrases.len().div_ceil(ANSWERS)))
+    }
+
+    /// Parts of the statement to which the model now does something else than before: a command's own words.
+    fn phrases(&mut self, learner: &mut Learner, at: usize) -> Result<Step, Error> {
+        let next: Vec<String> = self.phrases.iter().skip(at * ANSWERS).take(ANSWERS).cloned().collect();
+        if next.is_empty() {
+            return self.choose(learner);
+        }
+        let tokenizer = learner.model.tokenizer().clone();
+        let does = |ids: &[u32]| action::read(&tokenizer, ids).actions;
+        for phrase in next {
+            let Some(state) = &self.state else { break };
+            learner.session.restore(state)?;
+            let answer = ask(&mut learner.session, &learner.sampler, &phrase)?;
+            let doing = does(&answer);
+            if doing.is_empty() || doing.iter().any(|action| action.name == action::UNKNOWN) {
+                continue;
+            }
+            let talk = learner.talk(&[(&phrase, &answer)], true)?;
+            let sure = learner.reader.read(&[&talk], self.state.as_ref(), false)?.iter().all(|seen| seen.least >= SURE);
+            let known = learner.answer(vec![phrase])?;
+            if sure && known.iter().all(|known| does(&known.answer) != doing) {
+                self.about.push(self.prompts.len());
+                self.frames.push(Frame { prompt: self.prompts.len(), answer });
+                self.prompts.extend(known);
+            }
+        }
+        let steps = (self.changed.len().div_ceil(ANSWERS), self.phrases.len().div_ceil(ANSWERS));
+        Ok(self.going(steps.0 + steps.1))
+    }
+
+    /// Leaves only frames that copy what most of them copy from the statement: the others copied wrongly. Where none
+    /// copies, as where a time is said in words, all stay.
+    pub(super) fn agree(&mut self, tokenizer: &Tokenizer) {
+        let value = self.value(tokenizer);
+        if let Some(longest) = value.into_iter().max_by_key(|word| (word.len(), word.clone())) {
+            self.frames.retain(|frame| words(&text(tokenizer, &frame.answer)).any(|word| word == longest));
+        }
+    }
+
+    /// Leaves out patterns where the bank itself has enough: they all ask, and nothing is asked for.
+    pub(super) fn thin_out(&mut self, bank: usize) {
+        if self.frames.iter().filter(|frame| frame.prompt < bank).count() >= ENOUGH {
+            self.frames.retain(|frame| frame.prompt < bank || frame.prompt >= self.filled);
+        }
+    }
+
+    /// What the statement tells: its words that the frames' answers copy most.
+    pub(super) fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        let said: HashSet<String> = words(self.teaching.said()).collect();
+        let mut copied: HashMap<String, usize> = HashMap::new();
+        for frame in &self.frames {
+            let known = &self.prompts[frame.prompt];
+            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
+            let new: HashSet<String> = words(&text(tokenizer, &frame.answer)).collect();
+            for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
+                *copied.entry(word).or_default() += 1;
+            }
+        }
+        let most = copied.values().copied().max().unwrap_or(0);
+        copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
+    }
+}
+
+/// An answer as a text: actions, then words.
+pub(super) fn text(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let answer = action::read(tokenizer, ids);
+    let actions = answer.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
+    let said = String::from_utf8_lossy(&answer.said).trim().to_string();
+    actions.chain([said]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
