@@ -315,7 +315,8 @@ impl Snapshot<'_> {
     }
 }
 
-/// Every page's checksum is looked at when a file is opened: a flipped byte is found before anything is read.
+/// Every page's checksum is looked at when a file is opened for writing: a flipped byte is found before anything is
+/// read. Readers trust the file: that check would write to it.
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
