@@ -166,7 +166,15 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io_error(path, &e)),
         }
-        let database = builder().open_read_only(path).map_err(|e| open_error(path, e))?;
+        let database = match builder().open_read_only(path) {
+            // Its writer was killed: what was left half done is put right, as whoever writes next would do it.
+            Err(DatabaseError::RepairAborted) => {
+                drop(builder().open(path).map_err(|e| open_error(path, e))?);
+                builder().open_read_only(path)
+            }
+            other => other,
+        };
+        let database = database.map_err(|e| open_error(path, e))?;
         Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None, lasts: true }))
     }
 
@@ -420,6 +428,20 @@ mod tests {
         drop(before);
         drop(first);
         Store::open(&path, "another").expect("is free again");
+    }
+
+    #[test]
+    fn readers_too_find_what_a_killed_writer_had_committed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, left) = (folder.path().join("memory"), folder.path().join("left"));
+        let store = Store::open(&path, "a test").expect("opens");
+        for n in 1..5 {
+            store.commit(&[Change::Put("a", n, &[7; 5000])]).expect("commits");
+            // The file as it lies there while its writer is at it.
+            fs::copy(&path, &left).expect("copies");
+            let reader = Store::open_to_read(&left).expect("opens").expect("is there");
+            assert_eq!(all(&reader, "a").len(), n as usize);
+        }
     }
 
     #[test]

@@ -320,7 +320,7 @@ mod kill {
             // Now and then while it opens the store, mostly while it commits.
             let wait = 1 + (random.uniform() * if round % 5 == 4 { 8.0 } else { 120.0 }) as u64;
             let mut said = Vec::new();
-            let mut hear = |line: std::io::Result<String>, said: &mut Vec<String>| {
+            let hear = |line: std::io::Result<String>, said: &mut Vec<String>| {
                 said.extend(line.expect("is text").strip_prefix("> ").map(str::to_string));
             };
             while said.is_empty() {

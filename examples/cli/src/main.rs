@@ -145,7 +145,14 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-        for args in ["lichen", "lichen -v run -p x", "lichen run -v -p x", "lichen --temp 1", "lichen chat --temp 1"] {
+        for args in [
+            "lichen",
+            "lichen -v run -p x",
+            "lichen run -v -p x",
+            "lichen --temp 1",
+            "lichen chat --temp 1",
+            "lichen memory list -m x",
+        ] {
             assert!(parse(args.split(' ').map(OsString::from)).is_ok(), "{args}");
         }
     }
