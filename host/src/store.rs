@@ -142,12 +142,38 @@ fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Makes a store where there is none, elsewhere first: one whose making was cut short would never open again.
+fn make(path: &Path) -> Result<(), StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let new = PathBuf::from(name);
+    let made = || {
+        drop(create_private(&new).map_err(|e| io_error(path, &e))?);
+        drop(builder().create(&new).map_err(|e| open_error(path, e))?);
+        // Another process may have been faster, and then its store stays. Where a file system has no links, the store
+        // is made in place.
+        let linked = fs::hard_link(&new, path);
+        if let (Ok(()), Some(Ok(folder))) = (linked, path.parent().map(File::open)) {
+            // Systems that cannot sync a folder need not.
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    };
+    let _ = fs::remove_file(&new);
+    let made = made();
+    let _ = fs::remove_file(&new);
+    made
+}
+
 impl Store {
     /// Opens a store for writing, making it where there is none. `who` is what others are told of this process.
     pub fn open(path: &Path, who: &str) -> Result<Self, StoreError> {
         let system = |e: io::Error| io_error(path, &e);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(system)?;
+        }
+        if !path.exists() {
+            make(path)?;
         }
         drop(create_private(path).map_err(system)?);
         let database = builder().create(path).map_err(|e| open_error(path, e))?;
@@ -387,6 +413,9 @@ mod tests {
             store
                 .commit(&[Change::Delete("a", 1), Change::Put("a", 3, b"three"), Change::Delete("c", 9)])
                 .expect("commits");
+            // Nothing is left of how it was made.
+            let files: Vec<_> = fs::read_dir(folder.path().join("some")).expect("lists").flatten().collect();
+            assert_eq!(files.len(), 2, "{files:?}");
             // Entries of one commit become visible together or not at all.
             assert_eq!(all(&store, "a"), [(2, b"two".to_vec()), (3, b"three".to_vec())]);
         }
