@@ -22,13 +22,19 @@ export class HeatMap {
   #most = [];
   #cursor = null;
   #due = false;
+  /** Whether the newest columns stay in sight: until somebody scrolls back. */
+  #follow = true;
   #box = $("heat");
   #canvas = $("heat-canvas");
 
   constructor() {
     const entries = Object.entries(KINDS).map(([kind, name]) => el("li", {}, el("i", { className: kind }), name));
     $("legend").replaceChildren(...entries);
-    this.#box.addEventListener("scroll", () => this.draw());
+    this.#box.addEventListener("scroll", () => {
+      const { scrollLeft, clientWidth, scrollWidth } = this.#box;
+      this.#follow = scrollLeft + clientWidth >= scrollWidth - 2 * COLUMN;
+      this.draw();
+    });
     this.#box.addEventListener("pointermove", (event) => this.#point(event));
     this.#box.addEventListener("pointerdown", (event) => this.#point(event));
     this.#box.addEventListener("keydown", (event) => this.#key(event));
@@ -88,13 +94,12 @@ export class HeatMap {
         for (let i = 1; i < picks.length; i += 2) this.#most[layer] = Math.max(this.#most[layer] ?? 0, picks[i]);
       });
     }
-    const atEnd = this.#box.scrollLeft + this.#box.clientWidth >= this.#box.scrollWidth - 2 * COLUMN;
     this.#columns.push(...columns);
     const gone = Math.max(0, this.#columns.length - MOST);
     this.#columns.splice(0, gone);
     this.#turn = Math.max(0, this.#turn - gone);
     this.#canvas.parentElement.style.width = `${this.#columns.length * COLUMN}px`;
-    if (atEnd) this.#box.scrollLeft = this.#box.scrollWidth;
+    if (!this.#cursor) $("readout").textContent = "Point at a column, or go through them with the arrow keys.";
     this.draw();
   }
 
@@ -118,6 +123,7 @@ export class HeatMap {
   #paint() {
     const width = this.#box.clientWidth;
     if (width === 0 || this.#sections === 0) return;
+    if (this.#follow) this.#box.scrollLeft = this.#box.scrollWidth;
     const band = this.#band();
     const height = STRIP + this.#layers * (band + GAP);
     const scale = devicePixelRatio || 1;
@@ -201,7 +207,7 @@ export class HeatMap {
     const pairs = [];
     for (let i = 0; i < picks[layer].length; i += 2) {
       const here = section !== null && Math.abs(picks[layer][i] - section) <= 1;
-      pairs.push(`${here ? "▸ " : ""}${picks[layer][i]} (${picks[layer][i + 1].toFixed(2)})`);
+      pairs.push(`${here ? "▸ " : ""}${picks[layer][i]} (${picks[layer][i + 1].toPrecision(2)})`);
     }
     $("readout").textContent =
       `Token ${at + 1} of ${this.#columns.length}, ${KINDS[kind]}: ${what}. Layer ${layer + 1}: sections ${pairs.join(", ")}.`;
