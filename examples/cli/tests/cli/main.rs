@@ -6,6 +6,7 @@ mod cache;
 mod files;
 mod memory;
 mod senses;
+mod serve;
 mod training;
 mod usage;
 

@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -161,6 +163,9 @@ unsafe fn dots<const UNIT: u8, const Q4: bool, const R: usize>(
         } else if UNIT == Unit::Neon as u8 {
             return arm::neon::<false, Q4, R>(x, steps, quants, scales);
         }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return wasm::simd128::<Q4, R>(x, steps, quants, scales);
+        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
         any::<Q4, R>(x, steps, quants, scales)
     }
 }
@@ -170,6 +175,7 @@ unsafe fn dots<const UNIT: u8, const Q4: bool, const R: usize>(
 /// # Safety
 /// As [`dots`].
 #[inline(always)]
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "its vectors have a form of their own"))]
 unsafe fn any<const Q4: bool, const R: usize>(
     x: &[u8],
     steps: &[f32],
@@ -324,6 +330,8 @@ mod tests {
                     ways.push(arm::neon::<true, Q4, 3>(x, steps, quants, scales));
                 }
             }
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            ways.push(wasm::simd128::<Q4, 3>(x, steps, quants, scales));
             ways
         }
     }
