@@ -1,6 +1,7 @@
 //! A person's turn: words, a sound, a picture, the time.
 
 use crate::failure::{thrown, with_code};
+use half::f16;
 use lichen::data::{Encoder, Example, Turn};
 use lichen::frontend::{Picture, Sound, hear, see};
 use lichen::when::Moment;
@@ -37,17 +38,17 @@ impl Input {
     }
     /// The sound of a WAV file.
     pub fn hear_wav(&mut self, wav: &[u8]) -> Result<(), JsValue> {
-        self.sound = Some(hear(wav).map_err(thrown)?);
+        self.sound = Some(as_heard(hear(wav).map_err(thrown)?));
         Ok(())
     }
     /// Samples of one channel, full scale 1.
     pub fn hear_samples(&mut self, samples: &[f32], rate: u32) -> Result<(), JsValue> {
-        self.sound = Some(Sound::from_samples(samples, rate).map_err(thrown)?);
+        self.sound = Some(as_heard(Sound::from_samples(samples, rate).map_err(thrown)?));
         Ok(())
     }
     /// The picture of a PNG or JPEG file.
     pub fn see_file(&mut self, file: &[u8]) -> Result<(), JsValue> {
-        self.picture = Some(see(file).map_err(thrown)?);
+        self.picture = Some(as_seen(see(file).map_err(thrown)?));
         Ok(())
     }
     /// Pixels of red, green, blue and opacity, as a canvas gives them; what shines through is white.
@@ -57,9 +58,21 @@ impl Input {
             [r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8)
         };
         let colours: Vec<u8> = pixels.as_chunks::<4>().0.iter().flat_map(on_white).collect();
-        self.picture = Some(Picture::from_rgb(&colours, width, height).map_err(thrown)?);
+        self.picture = Some(as_seen(Picture::from_rgb(&colours, width, height).map_err(thrown)?));
         Ok(())
     }
+}
+
+/// Frames of 16 bits, as training and the command hold them: the same file is then the same numbers here and there.
+fn as_heard(mut sound: Sound) -> Sound {
+    sound.frames.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32());
+    sound
+}
+
+/// Pixels of 8 bits, for the same reason.
+fn as_seen(mut picture: Picture) -> Picture {
+    picture.pixels.iter_mut().for_each(|x| *x = f32::from((127.5 * (*x + 1.0)).round() as u8) / 127.5 - 1.0);
+    picture
 }
 
 impl Input {
