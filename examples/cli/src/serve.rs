@@ -34,7 +34,7 @@ pub(crate) struct ServeArgs {
 
 /// On every answer. The page may ask nobody but this server for anything, and runs nothing that is not a file here;
 /// isolated from other origins it may share memory between its threads.
-const HEADERS: [(&str, &str); 8] = [
+const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; \
@@ -47,7 +47,6 @@ const HEADERS: [(&str, &str); 8] = [
     ("permissions-policy", "microphone=(self), camera=(self), geolocation=()"),
     ("referrer-policy", "no-referrer"),
     ("x-content-type-options", "nosniff"),
-    ("vary", "accept-encoding"),
 ];
 
 struct Site {

@@ -164,8 +164,10 @@ unsafe fn dots<const UNIT: u8, const Q4: bool, const R: usize>(
             return arm::neon::<false, Q4, R>(x, steps, quants, scales);
         }
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        return wasm::simd128::<Q4, R>(x, steps, quants, scales);
-        #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+        if R == 4 {
+            let four = wasm::four::<Q4>(x, steps, quants, scales);
+            return std::array::from_fn(|r| four[r]);
+        }
         any::<Q4, R>(x, steps, quants, scales)
     }
 }
@@ -175,7 +177,6 @@ unsafe fn dots<const UNIT: u8, const Q4: bool, const R: usize>(
 /// # Safety
 /// As [`dots`].
 #[inline(always)]
-#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "its vectors have a form of their own"))]
 unsafe fn any<const Q4: bool, const R: usize>(
     x: &[u8],
     steps: &[f32],
@@ -330,8 +331,6 @@ mod tests {
                     ways.push(arm::neon::<true, Q4, 3>(x, steps, quants, scales));
                 }
             }
-            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            ways.push(wasm::simd128::<Q4, 3>(x, steps, quants, scales));
             ways
         }
     }

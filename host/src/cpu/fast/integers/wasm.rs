@@ -4,107 +4,96 @@ use super::super::packed::half;
 use lichen_shaders::packed::BLOCK;
 use std::arch::wasm32::*;
 
-/// Blocks that one step of a row takes: as many scales as a vector holds.
+/// Blocks whose factors are made at once: as many as a vector holds.
 const GROUP: usize = 4;
 
-/// Dots of x with R rows, four blocks a step.
+/// Dots of x with four rows. The four sums of a block are turned into one vector, so that its factors multiply once.
 ///
 /// # Safety
-/// As [`super::dots`].
+/// As [`super::dots`] of four rows.
 #[inline(always)]
-pub(super) unsafe fn simd128<const Q4: bool, const R: usize>(
+pub(super) unsafe fn four<const Q4: bool>(
     x: &[u8],
     steps: &[f32],
     quants: *const u8,
     scales: *const u16,
-) -> [f32; R] {
+) -> [f32; 4] {
     let blocks = steps.len();
-    let row = if Q4 { blocks * 16 } else { blocks * 32 };
     let whole = blocks / GROUP * GROUP;
+    let at = |row: usize, b: usize| row * blocks + b;
     // SAFETY: by the caller's promises.
     unsafe {
-        let mut sums = [f32x4_splat(0.0); R];
+        let mut sums = f32x4_splat(0.0);
         for b in (0..whole).step_by(GROUP) {
-            let four = v128_load(steps.as_ptr().add(b).cast());
-            let mut factors = [f32x4_splat(0.0); R];
-            for r in 0..R {
-                factors[r] = f32x4_mul(halves(scales.add(r * blocks + b)), four);
+            let steps = v128_load(steps.as_ptr().add(b).cast());
+            let factors: [v128; 4] = std::array::from_fn(|r| f32x4_mul(halves(scales.add(at(r, b))), steps));
+            for (i, factors) in turned(factors).into_iter().enumerate() {
+                sums = f32x4_add(sums, f32x4_mul(block::<Q4>(x, b + i, blocks, quants), factors));
             }
-            add::<0, Q4, R>(x, b, quants, row, &factors, &mut sums);
-            add::<1, Q4, R>(x, b, quants, row, &factors, &mut sums);
-            add::<2, Q4, R>(x, b, quants, row, &factors, &mut sums);
-            add::<3, Q4, R>(x, b, quants, row, &factors, &mut sums);
         }
         for b in whole..blocks {
-            let mut factors = [f32x4_splat(0.0); R];
-            for r in 0..R {
-                factors[r] = f32x4_splat(half(*scales.add(r * blocks + b)) * steps[b]);
-            }
-            add::<0, Q4, R>(x, b, quants, row, &factors, &mut sums);
+            let factor = |r: usize| half(*scales.add(at(r, b))) * steps[b];
+            let factors = f32x4(factor(0), factor(1), factor(2), factor(3));
+            sums = f32x4_add(sums, f32x4_mul(block::<Q4>(x, b, blocks, quants), factors));
         }
-        let mut dots = [0.0; R];
-        for r in 0..R {
-            let pairs = f32x4_add(sums[r], i32x4_shuffle::<2, 3, 0, 1>(sums[r], sums[r]));
-            dots[r] = f32x4_extract_lane::<0>(pairs) + f32x4_extract_lane::<1>(pairs);
-        }
+        let mut dots = [0.0; 4];
+        v128_store(dots.as_mut_ptr().cast(), sums);
         dots
     }
 }
 
-/// Adds the products of block b + I, whose factors are the lanes I.
+/// The products of block b with four rows, without its factors.
 ///
 /// # Safety
-/// As [`simd128`], with that block inside.
+/// As [`four`], with that block inside.
 #[inline(always)]
-unsafe fn add<const I: usize, const Q4: bool, const R: usize>(
-    x: &[u8],
-    b: usize,
-    quants: *const u8,
-    row: usize,
-    factors: &[v128; R],
-    sums: &mut [v128; R],
-) {
+unsafe fn block<const Q4: bool>(x: &[u8], b: usize, blocks: usize, quants: *const u8) -> v128 {
+    let bytes = if Q4 { BLOCK / 2 } else { BLOCK };
     // SAFETY: by the caller's promises.
     unsafe {
-        let x = x.as_ptr().add((b + I) * BLOCK).cast::<i8>();
         // Sixteen bits each: pairs of products are then one instruction.
-        let x0 = i16x8_load_extend_i8x8(x);
-        let x1 = i16x8_load_extend_i8x8(x.add(8));
-        let x2 = i16x8_load_extend_i8x8(x.add(16));
-        let x3 = i16x8_load_extend_i8x8(x.add(24));
-        for r in 0..R {
-            let (w0, w1, w2, w3) = if Q4 {
-                let w = v128_load(quants.add(r * row + (b + I) * 16).cast());
-                let eight = i8x16_splat(8);
-                let low = i8x16_sub(v128_and(w, u8x16_splat(15)), eight);
-                let high = i8x16_sub(u8x16_shr(w, 4), eight);
-                (
+        let x = x.as_ptr().add(b * BLOCK).cast::<i8>();
+        let x = [0, 8, 16, 24].map(|i| i16x8_load_extend_i8x8(x.add(i)));
+        let sums: [v128; 4] = std::array::from_fn(|r| {
+            let at = quants.add((r * blocks + b) * bytes);
+            let w = if Q4 {
+                let (stored, eight) = (v128_load(at.cast()), i8x16_splat(8));
+                let low = i8x16_sub(v128_and(stored, u8x16_splat(15)), eight);
+                let high = i8x16_sub(u8x16_shr(stored, 4), eight);
+                [
                     i16x8_extend_low_i8x16(low),
                     i16x8_extend_high_i8x16(low),
                     i16x8_extend_low_i8x16(high),
                     i16x8_extend_high_i8x16(high),
-                )
+                ]
             } else {
-                let w = quants.add(r * row + (b + I) * 32).cast::<i8>();
-                (
-                    i16x8_load_extend_i8x8(w),
-                    i16x8_load_extend_i8x8(w.add(8)),
-                    i16x8_load_extend_i8x8(w.add(16)),
-                    i16x8_load_extend_i8x8(w.add(24)),
-                )
+                [0, 8, 16, 24].map(|i| i16x8_load_extend_i8x8(at.add(i).cast()))
             };
-            let low = i32x4_add(i32x4_dot_i16x8(w0, x0), i32x4_dot_i16x8(w1, x1));
-            let high = i32x4_add(i32x4_dot_i16x8(w2, x2), i32x4_dot_i16x8(w3, x3));
-            let dot = f32x4_convert_i32x4(i32x4_add(low, high));
-            let factor = match I {
-                0 => i32x4_shuffle::<0, 0, 0, 0>(factors[r], factors[r]),
-                1 => i32x4_shuffle::<1, 1, 1, 1>(factors[r], factors[r]),
-                2 => i32x4_shuffle::<2, 2, 2, 2>(factors[r], factors[r]),
-                _ => i32x4_shuffle::<3, 3, 3, 3>(factors[r], factors[r]),
-            };
-            sums[r] = f32x4_add(sums[r], f32x4_mul(dot, factor));
-        }
+            let low = i32x4_add(i32x4_dot_i16x8(w[0], x[0]), i32x4_dot_i16x8(w[1], x[1]));
+            let high = i32x4_add(i32x4_dot_i16x8(w[2], x[2]), i32x4_dot_i16x8(w[3], x[3]));
+            i32x4_add(low, high)
+        });
+        f32x4_convert_i32x4(pairs(pairs(sums[0], sums[1]), pairs(sums[2], sums[3])))
     }
+}
+
+/// Sums of neighbours, of a and then of b.
+#[inline(always)]
+fn pairs(a: v128, b: v128) -> v128 {
+    i32x4_add(i32x4_shuffle::<0, 2, 4, 6>(a, b), i32x4_shuffle::<1, 3, 5, 7>(a, b))
+}
+
+/// Columns from rows.
+#[inline(always)]
+fn turned([a, b, c, d]: [v128; 4]) -> [v128; 4] {
+    let (ab, cd) = (i32x4_shuffle::<0, 4, 1, 5>(a, b), i32x4_shuffle::<0, 4, 1, 5>(c, d));
+    let (ef, gh) = (i32x4_shuffle::<2, 6, 3, 7>(a, b), i32x4_shuffle::<2, 6, 3, 7>(c, d));
+    [
+        i64x2_shuffle::<0, 2>(ab, cd),
+        i64x2_shuffle::<1, 3>(ab, cd),
+        i64x2_shuffle::<0, 2>(ef, gh),
+        i64x2_shuffle::<1, 3>(ef, gh),
+    ]
 }
 
 /// Four finite half numbers, as [`half`] converts one.
