@@ -21,7 +21,8 @@ step cargo build --quiet -p lichen-web --target wasm32-unknown-unknown --release
 new=$out.new
 rm -rf "$new"
 mkdir -p "$new/lichen/wasm" "$new/model"
-step "$tools/bin/wasm-bindgen" --target web --no-typescript --out-dir "$new/lichen/wasm" \
+step "$tools/bin/wasm-bindgen" --target web --no-typescript --remove-name-section \
+  --out-dir "$new/lichen/wasm" \
   "$target/wasm32-unknown-unknown/release/lichen_web.wasm"
 cp web/package/{index.js,index.d.ts,turn.js,store.js,worker.js,package.json,README.md} "$new/lichen/"
 cp LICENSE-MIT LICENSE-APACHE "$new/lichen/"

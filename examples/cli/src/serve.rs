@@ -57,10 +57,7 @@ struct Site {
 
 pub(crate) fn serve(args: &ServeArgs) -> Done {
     if !args.dir.join("index.html").is_file() {
-        return Err(Failure::Failed(format!(
-            "{} holds no page; build it with: bash web/build.sh",
-            args.dir.display()
-        )));
+        return Err(Failure::Failed(format!("{} holds no page; build it with: bash web/build.sh", args.dir.display())));
     }
     let failed = |e: io::Error| Failure::Failed(format!("cannot serve: {}", plain(&e)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -97,7 +94,11 @@ fn router(folder: PathBuf, address: SocketAddr) -> Router {
 async fn around(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     if !host.is_some_and(|host| site.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))) {
-        return dressed((StatusCode::FORBIDDEN, "this server is for this machine alone\n").into_response(), None, false);
+        return dressed(
+            (StatusCode::FORBIDDEN, "this server is for this machine alone\n").into_response(),
+            None,
+            false,
+        );
     }
     let path = request.uri().path().to_string();
     let tag = tag(&site.folder, &path).await;

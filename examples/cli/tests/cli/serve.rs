@@ -39,9 +39,12 @@ impl Answer {
 impl Server {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for (name, bytes) in
-            [("index.html", "<!doctype html>"), ("app.js", "0123456789"), ("page.webmanifest", "{}"), ("it.wasm", "\0asm")]
-        {
+        for (name, bytes) in [
+            ("index.html", "<!doctype html>"),
+            ("app.js", "0123456789"),
+            ("page.webmanifest", "{}"),
+            ("it.wasm", "\0asm"),
+        ] {
             std::fs::write(folder.path().join(name), bytes).expect("writes");
         }
         std::fs::create_dir(folder.path().join("model")).expect("makes a folder");
@@ -94,10 +97,8 @@ fn files_come_with_their_types_and_a_policy() {
     for path in ["/../Cargo.toml", "/%2e%2e/Cargo.toml", "/..%2fCargo.toml", "//etc/passwd"] {
         assert_ne!(server.ask(path, "").status, 200, "{path}");
     }
-    let posted = server.raw(&format!(
-        "POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        server.address
-    ));
+    let posted = server
+        .raw(&format!("POST / HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", server.address));
     assert_eq!(posted.status, 405);
 }
 

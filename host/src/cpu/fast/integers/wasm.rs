@@ -12,12 +12,7 @@ const GROUP: usize = 4;
 /// # Safety
 /// As [`super::dots`] of four rows.
 #[inline(always)]
-pub(super) unsafe fn four<const Q4: bool>(
-    x: &[u8],
-    steps: &[f32],
-    quants: *const u8,
-    scales: *const u16,
-) -> [f32; 4] {
+pub(super) unsafe fn four<const Q4: bool>(x: &[u8], steps: &[f32], quants: *const u8, scales: *const u16) -> [f32; 4] {
     let blocks = steps.len();
     let whole = blocks / GROUP * GROUP;
     let at = |row: usize, b: usize| row * blocks + b;
