@@ -108,6 +108,7 @@ function welcome({ model }) {
 async function say(turn) {
   stopping = new AbortController();
   composer.busy(true);
+  $("forget").disabled = true;
   $("examples").hidden = true;
   chat.said(turn);
   heat.turn();
