@@ -4,7 +4,8 @@
 #   rust     format, lints, every test without a GPU, benchmarks once each, documentation, the libraries without the
 #            feature `gpu`
 #   gpu      every kernel and every GPU test on Mesa's and SwiftShader's software adapters
-#   browser  every kernel in headless Chromium, through the selftest compiled to wasm
+#   browser  every kernel in headless Chromium, through the selftest compiled to wasm; the browser app as people meet it,
+#            with the built-in model or the one that LICHEN_MODEL names
 #   cross    Windows and macOS checked; under emulation the libraries' tests for 64-bit Arm, and the CPU's fast forms
 #            on older x86-64 processors
 #
@@ -102,29 +103,22 @@ part_gpu() {
 }
 
 part_browser() {
-  local required=${REQUIRE_BROWSER:-0} version browser wasm=$target/wasm32-unknown-unknown/release/lichen_web.wasm
+  local required=${REQUIRE_BROWSER:-0} browser page=$target/web model=${LICHEN_MODEL:-examples/cli/model/lichen.safetensors}
   command -v npm >/dev/null || packages nodejs npm || missing "$required" "node and npm"
   find_browser >/dev/null || packages chromium || true
   browser=$(find_browser) || missing "$required" "Chromium"
   rust_target wasm32-unknown-unknown || missing "$required" "the target wasm32-unknown-unknown"
-
-  # The tool must be of exactly the library's version.
-  version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
-  if [[ $("$tools/bin/wasm-bindgen" --version 2>/dev/null) != "wasm-bindgen $version" ]]; then
-    # Unoptimised it is built in a third of the time, and it runs for a second. Its own lock file may name crates
-    # that a mirror does not have yet.
-    local install=(cargo install --quiet --debug --root "$tools" --version "$version" wasm-bindgen-cli --bin wasm-bindgen)
-    step "${install[@]}" --locked || step "${install[@]}" || missing "$required" "wasm-bindgen-cli $version"
-  fi
+  wasm_bindgen || missing "$required" "wasm-bindgen-cli"
   if [[ ! -d $tools/node_modules/playwright-core ]]; then
     step npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "playwright-core@$PLAYWRIGHT" ||
       missing "$required" "playwright-core"
   fi
 
-  step cargo build --quiet -p lichen-web --target wasm32-unknown-unknown --release --locked
-  step "$tools/bin/wasm-bindgen" --target web --out-dir "$target/web-pkg" "$wasm"
-  echo "wasm: $(stat -c %s "$target/web-pkg/lichen_web_bg.wasm") bytes"
-  TOOLS=$tools CHROMIUM=$browser step node tests/browser/selftest.mjs "$target/web-pkg"
+  step bash web/build.sh "$model" "$page"
+  step cargo build --quiet -p lichen-cli --locked
+  export TOOLS=$tools CHROMIUM=$browser
+  step node tests/browser/selftest.mjs "$page/lichen/wasm"
+  step node tests/browser/app.mjs "$target/debug/lichen" "$page" "$model"
 }
 
 part_cross() {

@@ -1,8 +1,18 @@
 //! Lichen in a browser tab: what the page's worker calls. Bytes and text in, JSON and text out.
+//!
+//! One conversation is a [`Lichen`]; a person's turn is an [`Input`]. Everything returns to the worker between two
+//! awaits, and a worker calls one method of a conversation at a time.
 
-use lichen_host::selftest::{Report, selftest as run};
-use lichen_host::{Choice, Cpu, Device, Gpu};
-use serde_json::{Value, json};
+mod conversation;
+mod failure;
+mod input;
+mod report;
+mod routes;
+
+pub use crate::conversation::{Finished, Lichen};
+pub use crate::input::Input;
+pub use crate::report::{adapter, selftest, selftest_on};
+
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -15,35 +25,4 @@ extern "C" {
 #[wasm_bindgen(start)]
 pub fn start() {
     std::panic::set_hook(Box::new(|info| error(&info.to_string())));
-}
-
-/// Every kernel, every case, against the reference, on this browser's CPU and on its GPU, as JSON:
-/// `{devices: [{device, gpu, kernels: [{kernel, variant, cases, worst_error, ok, failure}]}], gpu_refused}`.
-/// `gpu_refused` says why there is no GPU among the devices. `filter` keeps the kernels whose name contains it.
-#[wasm_bindgen]
-pub async fn selftest(filter: Option<String>) -> String {
-    let mut devices = vec![Device::Cpu(Cpu::new(1))];
-    let mut refused = None;
-    match Gpu::open(&Choice::Gpu).await {
-        Ok(gpu) => devices.push(Device::Gpu(gpu)),
-        Err(why) => refused = Some(why.to_string()),
-    }
-    let mut all = Vec::new();
-    for device in &devices {
-        let reports = run(device, filter.as_deref(), |_| {}).await;
-        let kernels: Vec<Value> = reports.iter().map(kernel).collect();
-        all.push(json!({ "device": device.name(), "gpu": !device.is_cpu(), "kernels": kernels }));
-    }
-    json!({ "devices": all, "gpu_refused": refused }).to_string()
-}
-
-fn kernel(report: &Report) -> Value {
-    json!({
-        "kernel": report.kernel,
-        "variant": report.variant,
-        "cases": report.cases,
-        "worst_error": report.worst_error,
-        "ok": report.ok,
-        "failure": report.failure,
-    })
 }

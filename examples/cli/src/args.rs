@@ -5,6 +5,7 @@ mod memory;
 pub(crate) use memory::{LearnArgs, MemoryArgs, MemoryCommand, RecallArgs};
 
 use crate::output::Color;
+use crate::serve::ServeArgs;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lichen::{Precision, Storage};
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Devices(JsonArgs),
     /// Check every kernel on a device against the reference
     Selftest(SelftestArgs),
+    /// Serve the browser app on this machine
+    Serve(ServeArgs),
     /// Store a model's weights in fewer bits
     Quantize(QuantizeArgs),
     /// Make a model with random weights

@@ -30,6 +30,7 @@ mod recall;
 mod recipe;
 mod run;
 mod selftest;
+mod serve;
 mod sets;
 mod stops;
 mod train;
@@ -94,6 +95,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Inspect(args)) => inspect::inspect(&args),
         Some(Command::Devices(args)) => devices::devices(args.json),
         Some(Command::Selftest(args)) => selftest::selftest(&args),
+        Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Quantize(args)) => quantize::quantize(&args),
         Some(Command::New(args)) => new::new(&args),
         Some(Command::Completions { shell }) => {

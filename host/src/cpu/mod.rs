@@ -67,7 +67,10 @@ impl Cpu {
     pub fn name(&self) -> String {
         match self.plain {
             true => "cpu (plain references)".into(),
-            false => format!("cpu ({} threads, {})", self.pool.threads(), fast::instructions()),
+            false => {
+                let threads = self.pool.threads();
+                format!("cpu ({threads} thread{}, {})", if threads == 1 { "" } else { "s" }, fast::instructions())
+            }
         }
     }
     /// The worker pool.

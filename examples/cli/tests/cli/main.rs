@@ -7,6 +7,7 @@ mod files;
 mod lessons;
 mod memory;
 mod senses;
+mod serve;
 mod training;
 mod usage;
 

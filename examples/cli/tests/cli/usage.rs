@@ -22,9 +22,21 @@ fn help_names_every_command_and_flag_with_words() {
     ] {
         assert!(help.contains(word), "{word} is missing:\n{help}");
     }
-    for name in
-        ["chat", "run", "memory", "train", "eval", "bench", "inspect", "devices", "selftest", "new", "completions"]
-    {
+    for name in [
+        "chat",
+        "run",
+        "learn",
+        "memory",
+        "train",
+        "eval",
+        "bench",
+        "inspect",
+        "devices",
+        "selftest",
+        "serve",
+        "new",
+        "completions",
+    ] {
         let help = lichen(&[name, "--help"]).ok().out;
         let described = |line: &&str| line.trim_start().starts_with("--") && !line.contains("  ");
         assert!(help.contains("Usage: lichen"), "{help}");

@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "aarch64")]
 mod arm;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -160,6 +162,11 @@ unsafe fn dots<const UNIT: u8, const Q4: bool, const R: usize>(
             return arm::neon::<true, Q4, R>(x, steps, quants, scales);
         } else if UNIT == Unit::Neon as u8 {
             return arm::neon::<false, Q4, R>(x, steps, quants, scales);
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        if R == 4 {
+            let four = wasm::four::<Q4>(x, steps, quants, scales);
+            return std::array::from_fn(|r| four[r]);
         }
         any::<Q4, R>(x, steps, quants, scales)
     }

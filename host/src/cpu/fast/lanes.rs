@@ -39,6 +39,7 @@ vector! {
             (_, true) if cfg!(target_arch = "x86_64") => "AVX2",
             _ if cfg!(target_arch = "x86_64") => "SSE2",
             _ if cfg!(target_arch = "aarch64") => "NEON",
+            _ if cfg!(target_feature = "simd128") => "SIMD128",
             _ => "portable",
         }
     }

@@ -10,6 +10,8 @@ use super::sums::{Sixteen, sums};
 use lichen_shaders::bytemuck::cast_slice;
 use lichen_shaders::packed::{BLOCK, Format};
 use std::marker::PhantomData;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 use std::{arch::x86_64::*, mem::transmute};
 
@@ -121,14 +123,19 @@ impl Blocks for Bytes {
                 let w3 = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.add(24).cast())));
                 return transmute::<[__m256; 4], [[f32; LANES]; 2]>([w0, w1, w2, w3]);
             }
-            let mut w = [[0.0; LANES]; 2];
-            for l in 0..LANES {
-                w[0][l] = f32::from(*at.cast::<i8>().add(l));
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            return wasm::bytes(at);
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+            {
+                let mut w = [[0.0; LANES]; 2];
+                for l in 0..LANES {
+                    w[0][l] = f32::from(*at.cast::<i8>().add(l));
+                }
+                for l in 0..LANES {
+                    w[1][l] = f32::from(*at.cast::<i8>().add(LANES + l));
+                }
+                w
             }
-            for l in 0..LANES {
-                w[1][l] = f32::from(*at.cast::<i8>().add(LANES + l));
-            }
-            w
         }
     }
 }
@@ -158,14 +165,19 @@ impl Blocks for Nibbles {
                 let w3 = _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(q1));
                 return transmute::<[__m256; 4], [[f32; LANES]; 2]>([w0, w1, w2, w3]);
             }
-            let mut w = [[0.0; LANES]; 2];
-            for l in 0..LANES {
-                w[0][l] = f32::from(*at.add(l) & 15);
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            return wasm::nibbles(at);
+            #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+            {
+                let mut w = [[0.0; LANES]; 2];
+                for l in 0..LANES {
+                    w[0][l] = f32::from(*at.add(l) & 15);
+                }
+                for l in 0..LANES {
+                    w[1][l] = f32::from(*at.add(l) >> 4);
+                }
+                w
             }
-            for l in 0..LANES {
-                w[1][l] = f32::from(*at.add(l) >> 4);
-            }
-            w
         }
     }
 }
