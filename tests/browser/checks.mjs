@@ -109,7 +109,7 @@ export async function senses(world) {
   assert.ok(gpu.all.every(({ ids }) => ids.length > 0));
   world.say(`${all.map(({ text }) => JSON.stringify(text)).join(", ")}; ${same} of ${turns.length} the same on ${gpu.name}`);
   await page.setInputFiles("#file", png);
-  assert.equal(await page.locator("#attachments img").count(), 1);
+  await page.waitForSelector("#attachments img");
   await say(page, "What is this?");
   assert.equal(await page.locator("#log .mine img").count(), 1);
   await page.setInputFiles("#file", wav);
@@ -137,7 +137,7 @@ export async function microphone(world) {
   await page.click("#record");
   await page.waitForFunction(() => /Recording, [1-9] s/.test(document.getElementById("hint").textContent));
   await page.click("#record");
-  assert.equal(await page.locator("#attachments audio").count(), 1);
+  await page.waitForFunction(() => document.querySelectorAll("#attachments audio").length === 1);
   await say(page, "");
   await context.grantPermissions(["microphone", "camera"], { origin: server.url });
   await page.click("#photo");
@@ -164,7 +164,7 @@ export async function chat(world) {
   assert.match(await page.textContent("#readout"), /Layer 2: sections \d+ \(/);
   await say(page, PROMPTS[3]);
   await page.click("#forget");
-  assert.equal(await page.locator("#log li").count(), 0);
+  await page.waitForFunction(() => !document.querySelector("#log li"));
   // By keyboard alone: the first link leads to the message field.
   await page.goto(server.url);
   await page.waitForSelector("html[data-ready]");
