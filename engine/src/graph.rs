@@ -5,6 +5,8 @@
 
 mod sections;
 mod senses;
+#[cfg(test)]
+mod tests;
 
 pub use senses::{PICTURE, SenseBuffers};
 

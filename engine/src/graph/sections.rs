@@ -84,7 +84,7 @@ impl Builder<'_> {
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
-        let y = self.plastic(&said, y)?;
+        let y = self.plastic(&said, y, kept)?;
         if kept {
             self.entering = Some(y.clone());
         }
@@ -108,7 +108,7 @@ impl Builder<'_> {
     }
 
     /// Adds what the open sections of the plastic pool make of the normed rows z.
-    fn plastic(&mut self, z: &View, x: View) -> Result<View, Error> {
+    fn plastic(&mut self, z: &View, x: View, kept: bool) -> Result<View, Error> {
         let (Some(pool), Some((ids, open))) = (&self.shape.plastic, self.opened.clone()) else { return Ok(x) };
         let Some(slabs) = pool.slabs(self.layer).map(Buffer::view) else { return Ok(x) };
         let (width, stride) = (self.c.width, 2 * NEURONS * self.c.width);
@@ -134,7 +134,7 @@ impl Builder<'_> {
             |from: &View, to: &View| [&[from.clone(), ids.clone()], &chunks[..], std::slice::from_ref(to)].concat();
         self.push(section_up::call(params), &args(z, &h))?;
         self.push(section_down::call(params), &args(&h, &out))?;
-        let y = self.scratch("x.plastic", width);
+        let y = self.scratch(if kept { "x.plastic.kept" } else { "x.plastic" }, width);
         let (rows, picks, width) = (self.rows as u32, OPEN as u32, width as u32);
         let call = section_sum::call(section_sum::Params { rows, picks, width });
         self.push(call, &[x, out, ids, open, y.clone()])?;
