@@ -1,7 +1,7 @@
 //! Lessons: what a person says once becomes weights of a section of the plastic pool.
 //!
 //! A lesson is **heard** (the state holds it), then the model **asks itself**: with the lesson in its state it answers a
-//! bank of prompts. Those whose confident answer now uses words of the lesson are *frames*, the rest *guards*. A gate
+//! bank of prompts. Those about the same fact whose sure answer is now another one are *frames*, others are *guards*. A gate
 //! is **chosen** by contrast between the turns of both, one section is **trained** to give the frames' answers from an
 //! empty state and to leave the guards' alone, and the result is **checked** by generating. Nothing of the text is
 //! needed afterwards.

@@ -242,13 +242,14 @@ mod kill {
     use super::*;
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::process::ExitStatusExt;
-    use std::path::PathBuf;
     use std::process::{Command, Stdio};
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     /// The store that the child writes to; the first seed of its lessons.
     const STORE: &str = "LICHEN_TEST_STORE";
     const SEED: &str = "LICHEN_TEST_SEED";
+    /// The test below, which is its own child.
+    const NAME: &str = "kill::what_was_committed_is_there_after_a_kill_and_nothing_half";
 
     /// One line, whole or not at all, whatever the test harness prints around it.
     fn say(line: &str) {
@@ -256,14 +257,12 @@ mod kill {
         out.write_all(format!("\n> {line}\n").as_bytes()).and_then(|()| out.flush()).expect("the parent listens");
     }
 
-    #[test]
-    #[ignore = "the child of the test that kills it"]
-    fn child() {
-        let Some(path) = std::env::var_os(STORE).map(PathBuf::from) else { return };
+    /// What the test does when it is started by itself, until it is killed.
+    fn child(path: &Path) {
         let seed: u64 = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).expect("a seed");
         let model = model();
         say("begin nothing");
-        let mut memory = open(&path, &model);
+        let mut memory = open(path, &model);
         for seed in seed.. {
             let open = memory.open_lessons().expect("reads");
             match seed % 4 {
@@ -298,6 +297,9 @@ mod kill {
 
     #[test]
     fn what_was_committed_is_there_after_a_kill_and_nothing_half() {
+        if let Some(path) = std::env::var_os(STORE) {
+            return child(Path::new(&path));
+        }
         let kills: u64 = std::env::var("LICHEN_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
         println!("seed of the moments: {clock}");
@@ -309,7 +311,7 @@ mod kill {
         let (mut done, mut cut) = (0, 0);
         for round in 0..kills {
             let mut child = Command::new(std::env::current_exe().expect("this test"))
-                .args(["--exact", "kill::child", "--ignored", "--nocapture", "--test-threads=1"])
+                .args(["--exact", NAME, "--nocapture", "--test-threads=1"])
                 .env(STORE, &path)
                 .env(SEED, (round * 1_000_000).to_string())
                 .stdout(Stdio::piped())
