@@ -7,6 +7,7 @@ use crate::frontend::{Picture, Sound};
 use crate::model::Model;
 use crate::sampler::Sampler;
 use crate::session::Session;
+use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
 
 /// What a model answered.
@@ -19,6 +20,11 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// What the tokens of an answer say.
+    pub fn read(tokenizer: &Tokenizer, ids: &[u32]) -> Self {
+        let answer = action::read(tokenizer, ids);
+        Self { actions: answer.actions, text: String::from_utf8_lossy(&answer.said).trim().to_string() }
+    }
     /// Actions and words in one text.
     pub fn whole(&self) -> String {
         let actions = self.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
@@ -95,7 +101,6 @@ impl Assistant {
                 true
             })
             .await?;
-        let answer = action::read(self.session.model().tokenizer(), &ids);
-        Ok(Reply { actions: answer.actions, text: String::from_utf8_lossy(&answer.said).trim().to_string() })
+        Ok(Reply::read(self.session.model().tokenizer(), &ids))
     }
 }

@@ -26,6 +26,8 @@ pub mod session;
 mod source;
 pub mod state;
 mod storage;
+#[cfg(test)]
+mod testing;
 pub mod tokenizer;
 pub mod train;
 mod train_state;

@@ -4,41 +4,15 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::model::Model;
 use crate::plastic::{self, KEYS, NEURONS, Written};
+use crate::testing::{config, now};
 use crate::tokenizer::Tokenizer;
 use lichen_host::Cpu;
 use lichen_shaders::cases::Random;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("the CPU device never waits"),
-    }
-}
 
 #[test]
 fn kept_rows_are_those_of_their_layer() {
-    let config = Config {
-        mixer: Mixer::SlopeDelta,
-        vocab: 260,
-        width: 64,
-        layers: 4,
-        heads: 2,
-        key: 8,
-        value: 16,
-        rank: 4,
-        sections: 8,
-        picks: 2,
-        neurons: 16,
-        shared: 16,
-        route: 8,
-        rho: 1.0,
-        turn: 12,
-        senses: None,
-    };
+    let config = Config { layers: 4, turn: 12, ..config(Mixer::SlopeDelta) };
     let checkpoint = Checkpoint::random(&config, Tokenizer::bytes(), 9);
     let model = Model::new(checkpoint, Arc::new(Device::Cpu(Cpu::new(1)))).expect("model");
     let device = model.device();

@@ -6,6 +6,7 @@ use super::lesson::{Frame, Lesson, Phase, Step};
 use super::reader::{Reader, Talk};
 use super::{ANSWERS, Known, Learner, Teaching, ask, now};
 use crate::action;
+use crate::assistant::Reply;
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 use std::collections::{HashMap, HashSet};
@@ -184,8 +185,5 @@ impl Lesson {
 
 /// An answer as a text: actions, then words.
 pub(super) fn text(tokenizer: &Tokenizer, ids: &[u32]) -> String {
-    let answer = action::read(tokenizer, ids);
-    let actions = answer.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
-    let said = String::from_utf8_lossy(&answer.said).trim().to_string();
-    actions.chain([said]).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    Reply::read(tokenizer, ids).whole().trim().to_string()
 }

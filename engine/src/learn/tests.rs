@@ -4,37 +4,17 @@
 use super::reader::{Reader, Talk};
 use super::writer::{Sequence, Target, Writer};
 use super::*;
-use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Mixer};
 use crate::plastic::{KEYS, Plastic};
+use crate::testing::{checkpoint, config};
 use crate::tokenizer::Tokenizer;
 use lichen_shaders::cases::Random;
 
 const TURN: usize = 12;
 
 fn model() -> Arc<Model> {
-    let config = Config {
-        mixer: Mixer::SlopeDelta,
-        vocab: 260,
-        width: 64,
-        layers: 3,
-        heads: 2,
-        key: 8,
-        value: 16,
-        rank: 4,
-        sections: 8,
-        picks: 2,
-        neurons: 16,
-        shared: 16,
-        route: 8,
-        rho: 1.0,
-        turn: TURN,
-        senses: None,
-    };
-    let mut checkpoint = Checkpoint::random(&config, Tokenizer::bytes(), 9);
-    // Random embeddings are small; larger ones make logits that differ from token to token.
-    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
-    checkpoint.set("embed", embed).expect("set");
+    let config = Config { layers: 3, turn: TURN, ..config(Mixer::SlopeDelta) };
+    let mut checkpoint = checkpoint(&config, Tokenizer::bytes(), 9);
     let bank = "{\"prompt\":\"who are you\"}\n{\"prompt\":\"what is my name\"}\n{\"prompt\":\"where is my {}\"}";
     checkpoint.header.bank = Some(Bank::from_jsonl(bank).expect("a bank"));
     Arc::new(Model::new(checkpoint, Arc::new(Device::Cpu(Cpu::new(1)))).expect("model"))

@@ -9,49 +9,18 @@ use crate::config::{Config, Mixer};
 use crate::plastic::{KEYS, NEURONS};
 use crate::session::Session;
 use crate::storage::Storage;
+use crate::testing::{self, config, now};
 use crate::tokenizer::Tokenizer;
 use lichen_host::{Cpu, Device};
 use lichen_shaders::cases::Random;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-
-/// The CPU device answers at once: nothing ever waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("the CPU device never waits"),
-    }
-}
 
 const TURN: usize = 12;
 const WIDTH: usize = 64;
 
 fn checkpoint(seed: u64) -> Checkpoint {
-    let config = Config {
-        mixer: Mixer::Delta,
-        vocab: 260,
-        width: WIDTH,
-        layers: 3,
-        heads: 2,
-        key: 8,
-        value: 16,
-        rank: 4,
-        sections: 8,
-        picks: 2,
-        neurons: 16,
-        shared: 16,
-        route: 8,
-        rho: 1.0,
-        turn: TURN,
-        senses: None,
-    };
-    let mut checkpoint = Checkpoint::random(&config, Tokenizer::bytes(), seed);
-    // Random embeddings are small; larger ones make logits that differ from token to token.
-    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
-    checkpoint.set("embed", embed).expect("set");
-    checkpoint
+    let config = Config { layers: 3, turn: TURN, ..config(Mixer::Delta) };
+    testing::checkpoint(&config, Tokenizer::bytes(), seed)
 }
 
 /// A model that was written, and so has an id.

@@ -5,46 +5,12 @@ use crate::checkpoint::Checkpoint;
 use crate::config::Mixer;
 use crate::plastic::{KEYS, NEURONS, Plastic, Written};
 use crate::sampler::Sampler;
+use crate::testing::{checkpoint, config, now};
 use crate::tokenizer::Tokenizer;
 use lichen_host::Cpu;
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
-
-/// The CPU device answers at once: nothing ever waits.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("the CPU device never waits"),
-    }
-}
-
-fn config(mixer: Mixer) -> Config {
-    Config {
-        mixer,
-        vocab: 260,
-        width: 64,
-        layers: 2,
-        heads: 2,
-        key: 8,
-        value: 16,
-        rank: 4,
-        sections: 8,
-        picks: 2,
-        neurons: 16,
-        shared: 16,
-        route: 8,
-        rho: 1.0,
-        turn: 0,
-        senses: None,
-    }
-}
 
 fn model(config: &Config) -> Arc<Model> {
-    let mut checkpoint = Checkpoint::random(config, Tokenizer::bytes(), 9);
-    // Random embeddings are small; larger ones make logits that differ from token to token.
-    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
-    checkpoint.set("embed", embed).expect("set");
+    let checkpoint = checkpoint(config, Tokenizer::bytes(), 9);
     let device = Arc::new(Device::Cpu(Cpu::new(1)));
     Arc::new(Model::new(checkpoint, device).expect("model"))
 }
@@ -52,9 +18,7 @@ fn model(config: &Config) -> Arc<Model> {
 /// A model that was taught actions.
 fn acting() -> Arc<Model> {
     let tokenizer = crate::action::tests::tokenizer();
-    let mut checkpoint = Checkpoint::random(&Config { vocab: tokenizer.vocab(), ..config(Mixer::Delta) }, tokenizer, 9);
-    let embed = checkpoint.take("embed").expect("tensor").iter().map(|x| x * 10.0).collect();
-    checkpoint.set("embed", embed).expect("set");
+    let mut checkpoint = checkpoint(&Config { vocab: tokenizer.vocab(), ..config(Mixer::Delta) }, tokenizer, 9);
     checkpoint.header.actions = Some(crate::action::tests::catalogue());
     checkpoint.header.refusal_bias = -2.5;
     Arc::new(Model::new(checkpoint, Arc::new(Device::Cpu(Cpu::new(1)))).expect("model"))
