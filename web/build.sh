@@ -24,7 +24,7 @@ mkdir -p "$new/lichen/wasm" "$new/model"
 step "$tools/bin/wasm-bindgen" --target web --no-typescript --remove-name-section \
   --out-dir "$new/lichen/wasm" \
   "$target/wasm32-unknown-unknown/release/lichen_web.wasm"
-cp web/package/{index.js,index.d.ts,turn.js,store.js,worker.js,package.json,README.md} "$new/lichen/"
+cp web/package/{index.js,index.d.ts,turn.js,store.js,kept.js,lessons.js,worker.js,package.json,README.md} "$new/lichen/"
 cp LICENSE-MIT LICENSE-APACHE "$new/lichen/"
 cp -r web/page/. "$new/"
 

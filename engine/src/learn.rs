@@ -38,6 +38,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+/// Where a memory's cache holds [`Learner::known`].
+pub const KNOWN: u64 = 0;
 /// Most tokens of an answer in a lesson.
 const ANSWER: usize = 40;
 /// Prompts that are answered in one step.

@@ -41,7 +41,7 @@ pub use config::{Config, Mixer};
 pub use error::Error;
 pub use grammar::Grammar;
 pub use header::{FORMAT, Header};
-pub use lichen_host::{Choice, Device, HostError, Store, StoreError};
+pub use lichen_host::{Choice, Device, HostError, Made, Store, StoreError};
 pub use lichen_shaders::cases::Random;
 pub use memory::{Memory, MemoryError};
 pub use model::Model;

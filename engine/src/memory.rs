@@ -76,6 +76,18 @@ pub struct Texts {
     pub frames: Vec<(String, String)>,
 }
 
+impl Texts {
+    /// What was said, or what was taught, on one line.
+    pub fn line(&self) -> String {
+        let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match (&self.said, self.frames.first()) {
+            (Some(said), _) => flat(said),
+            (None, Some((prompt, answer))) => format!("{} -> {}", flat(prompt), flat(answer)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 impl Memory {
     /// The memory of a model in a store. A new store that may be written becomes that model's.
     ///

@@ -21,4 +21,4 @@ pub use error::HostError;
 pub use gpu::{AdapterKind, AdapterReport, Gpu, adapters};
 pub use pool::Pool;
 pub use recording::{Op, Recording};
-pub use store::{Change, Snapshot, Store, StoreError};
+pub use store::{Change, Made, Snapshot, Store, StoreError};

@@ -8,6 +8,10 @@ use redb::{
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+#[cfg(test)]
+mod tests;
 
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 4 << 20;
@@ -74,11 +78,22 @@ pub enum StoreError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<'a> {
     /// Sets an entry.
-    Put(&'static str, u64, &'a [u8]),
+    Put(&'a str, u64, &'a [u8]),
     /// Removes an entry, if there is one.
-    Delete(&'static str, u64),
+    Delete(&'a str, u64),
     /// Removes all entries of a table.
-    Clear(&'static str),
+    Clear(&'a str),
+}
+
+/// A change that a mirrored store made, on its way to where it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The table.
+    pub table: String,
+    /// The entry; none where the whole table was cleared.
+    pub key: Option<u64>,
+    /// What the entry holds now; none where it was removed.
+    pub value: Option<Vec<u8>>,
 }
 
 enum Handle {
@@ -93,6 +108,8 @@ pub struct Store {
     /// Says who writes, for as long as it does.
     owner: Option<PathBuf>,
     lasts: bool,
+    /// What was changed since somebody last asked, where somebody else keeps it.
+    made: Option<Mutex<Vec<Made>>>,
 }
 
 /// A store as it was at one moment: what is committed later is not seen.
@@ -122,7 +139,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn table(name: &'static str) -> TableDefinition<'static, u64, &'static [u8]> {
+fn table(name: &str) -> TableDefinition<'_, u64, &'static [u8]> {
     TableDefinition::new(name)
 }
 
@@ -180,7 +197,7 @@ impl Store {
         let owner = owner_file(path);
         // Without it others are told less, no more.
         let owner = fs::write(&owner, who).is_ok().then_some(owner);
-        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner, lasts: true })
+        Ok(Self { handle: Handle::Writer(database), path: path.into(), owner, lasts: true, made: None })
     }
 
     /// Opens a store for reading, beside its writer if there is one. None where there is no store.
@@ -201,7 +218,7 @@ impl Store {
             other => other,
         };
         let database = database.map_err(|e| open_error(path, e))?;
-        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None, lasts: true }))
+        Ok(Some(Self { handle: Handle::Reader(database), path: path.into(), owner: None, lasts: true, made: None }))
     }
 
     /// A store in memory alone.
@@ -209,7 +226,25 @@ impl Store {
         let path = PathBuf::from("a store in memory");
         let backend = redb::backends::InMemoryBackend::new();
         let database = Builder::new().create_with_backend(backend).map_err(|e| open_error(&path, e))?;
-        Ok(Self { handle: Handle::Writer(database), path, owner: None, lasts: false })
+        Ok(Self { handle: Handle::Writer(database), path, owner: None, lasts: false, made: None })
+    }
+
+    /// A store in memory whose changes somebody else keeps, where there are no files: it begins with `entries`, each
+    /// of a table, a number and a value, and notes what is changed for [`Store::take_made`].
+    pub fn mirrored<'a>(entries: impl IntoIterator<Item = (&'a str, u64, &'a [u8])>) -> Result<Self, StoreError> {
+        let mut store = Self::in_memory()?;
+        let puts: Vec<_> = entries.into_iter().map(|(table, key, value)| Change::Put(table, key, value)).collect();
+        store.commit(&puts)?;
+        (store.lasts, store.made) = (true, Some(Mutex::default()));
+        Ok(store)
+    }
+
+    /// What was changed in a mirrored store since this was last asked, in order. To be kept all or not at all; where
+    /// it cannot be kept, this store is to be made anew from what is.
+    pub fn take_made(&self) -> Vec<Made> {
+        self.made.as_ref().map_or_else(Vec::new, |made| {
+            std::mem::take(&mut *made.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        })
     }
 
     /// Where it lies.
@@ -221,7 +256,7 @@ impl Store {
         matches!(self.handle, Handle::Writer(_))
     }
 
-    /// Whether it lies in a file, and not in memory alone.
+    /// Whether it is kept when this process ends: in a file, or elsewhere by whoever mirrors it.
     pub fn lasts(&self) -> bool {
         self.lasts
     }
@@ -236,12 +271,12 @@ impl Store {
     }
 
     /// An entry.
-    pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get(&self, name: &str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.snapshot()?.get(name, key)
     }
 
     /// Shows all entries of a table in order of their numbers.
-    pub fn each(&self, name: &'static str, see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+    pub fn each(&self, name: &str, see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
         self.snapshot()?.each(name, see)
     }
 
@@ -261,7 +296,12 @@ impl Store {
             }
             Ok(transaction.commit()?)
         };
-        done().map_err(|e| self.error(e))
+        done().map_err(|e| self.error(e))?;
+        if let Some(made) = &self.made {
+            let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            made.extend(changes.iter().map(Made::of));
+        }
+        Ok(())
     }
 
     /// Overwrites what was removed, which else lies in unused parts of the file until other data takes its place, and
@@ -271,7 +311,7 @@ impl Store {
         let Handle::Writer(database) = &mut self.handle else {
             return Err(StoreError::ReadOnly { path: self.name(), why: "it was opened to be read".into() });
         };
-        if !self.lasts {
+        if !self.lasts || self.made.is_some() {
             return Ok(true);
         }
         let path = &self.path;
@@ -314,9 +354,20 @@ impl Store {
     }
 }
 
+impl Made {
+    fn of(change: &Change<'_>) -> Self {
+        let (table, key, value) = match *change {
+            Change::Put(table, key, value) => (table, Some(key), Some(value.to_vec())),
+            Change::Delete(table, key) => (table, Some(key), None),
+            Change::Clear(table) => (table, None, None),
+        };
+        Self { table: table.to_string(), key, value }
+    }
+}
+
 impl Snapshot<'_> {
     /// An entry.
-    pub fn get(&self, name: &'static str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn get(&self, name: &str, key: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let mut found = None;
         self.read(name, |table| {
             found = table.get(key)?.map(|value| value.value().to_vec());
@@ -326,7 +377,7 @@ impl Snapshot<'_> {
     }
 
     /// Shows all entries of a table in order of their numbers.
-    pub fn each(&self, name: &'static str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
+    pub fn each(&self, name: &str, mut see: impl FnMut(u64, &[u8])) -> Result<(), StoreError> {
         self.read(name, |table| {
             for entry in table.iter()? {
                 let (key, value) = entry?;
@@ -338,7 +389,7 @@ impl Snapshot<'_> {
 
     fn read(
         &self,
-        name: &'static str,
+        name: &str,
         see: impl FnOnce(&redb::ReadOnlyTable<u64, &'static [u8]>) -> Result<(), StorageError>,
     ) -> Result<(), StoreError> {
         match self.transaction.open_table(table(name)) {
@@ -388,172 +439,5 @@ fn io_error(path: &Path, e: &io::Error) -> StoreError {
             StoreError::ReadOnly { path, why: e.to_string() }
         }
         _ => StoreError::System { path, why: e.to_string() },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(store: &Store, name: &'static str) -> Vec<(u64, Vec<u8>)> {
-        let mut all = Vec::new();
-        store.each(name, |key, value| all.push((key, value.to_vec()))).expect("reads");
-        all
-    }
-
-    #[test]
-    fn what_was_committed_is_there_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("some/memory");
-        {
-            let store = Store::open(&path, "a test").expect("opens");
-            store
-                .commit(&[Change::Put("a", 2, b"two"), Change::Put("a", 1, b"one"), Change::Put("b", 7, b"")])
-                .expect("commits");
-            store
-                .commit(&[Change::Delete("a", 1), Change::Put("a", 3, b"three"), Change::Delete("c", 9)])
-                .expect("commits");
-            // Nothing is left of how it was made.
-            let files: Vec<_> = fs::read_dir(folder.path().join("some")).expect("lists").flatten().collect();
-            assert_eq!(files.len(), 2, "{files:?}");
-            // Entries of one commit become visible together or not at all.
-            assert_eq!(all(&store, "a"), [(2, b"two".to_vec()), (3, b"three".to_vec())]);
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
-        }
-        let store = Store::open_to_read(&path).expect("opens").expect("is there");
-        assert_eq!(store.get("a", 3).expect("reads"), Some(b"three".to_vec()));
-        assert_eq!(store.get("a", 1).expect("reads"), None);
-        assert_eq!(store.get("nothing", 1).expect("reads"), None);
-        assert!(matches!(store.commit(&[]), Err(StoreError::ReadOnly { .. })));
-        drop(store);
-        let store = Store::open(&path, "a test").expect("opens");
-        store.commit(&[Change::Clear("a"), Change::Clear("nothing")]).expect("commits");
-        assert!(all(&store, "a").is_empty());
-        assert_eq!(all(&store, "b").len(), 1);
-    }
-
-    #[test]
-    fn a_second_writer_is_told_who_writes_and_readers_follow() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("memory");
-        assert!(Store::open_to_read(&path).expect("no store is no error").is_none());
-        let first = Store::open(&path, "lichen chat, process 7").expect("opens");
-        first.commit(&[Change::Put("a", 1, b"one")]).expect("commits");
-        match Store::open(&path, "another") {
-            Err(StoreError::Held { by, .. }) => assert_eq!(by, "lichen chat, process 7"),
-            other => panic!("{other:?}"),
-        }
-        let reader = Store::open_to_read(&path).expect("opens").expect("is there");
-        assert_eq!(all(&reader, "a").len(), 1);
-        let before = reader.snapshot().expect("reads");
-        first.commit(&[Change::Put("a", 2, b"two")]).expect("commits");
-        assert_eq!(all(&reader, "a").len(), 2);
-        // What was looked at earlier stays as it was.
-        assert_eq!(before.get("a", 2).expect("reads"), None);
-        drop(before);
-        drop(first);
-        Store::open(&path, "another").expect("is free again");
-    }
-
-    #[test]
-    fn readers_too_find_what_a_killed_writer_had_committed() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (path, left) = (folder.path().join("memory"), folder.path().join("left"));
-        let store = Store::open(&path, "a test").expect("opens");
-        for n in 1..5 {
-            store.commit(&[Change::Put("a", n, &[7; 5000])]).expect("commits");
-            // The file as it lies there while its writer is at it.
-            fs::copy(&path, &left).expect("copies");
-            let reader = Store::open_to_read(&left).expect("opens").expect("is there");
-            assert_eq!(all(&reader, "a").len(), n as usize);
-        }
-    }
-
-    #[test]
-    fn what_was_removed_is_not_in_the_file() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("memory");
-        let mut store = Store::open(&path, "a test").expect("opens");
-        let secret = |n: u64| format!("secret {n} of a person").into_bytes();
-        let section = vec![0xa5; 50_000];
-        let there = |kept: &[u64]| {
-            let bytes = fs::read(&path).expect("reads");
-            for n in 0..40 {
-                let found = bytes.windows(secret(n).len()).any(|window| window == secret(n));
-                assert_eq!(found, kept.contains(&n), "secret {n}");
-            }
-        };
-        for n in 0..40 {
-            store.commit(&[Change::Put("a", n, &secret(n)), Change::Put("b", n, &section)]).expect("commits");
-        }
-        there(&(0..40).collect::<Vec<_>>());
-        for n in (0..40).filter(|n| n % 10 != 7) {
-            store.commit(&[Change::Delete("a", n), Change::Delete("b", n)]).expect("commits");
-        }
-        let before = fs::metadata(&path).expect("is there").len();
-        assert!(store.scrub().expect("scrubs"));
-        there(&[7, 17, 27, 37]);
-        assert!(fs::metadata(&path).expect("is there").len() < before / 2);
-        assert_eq!(all(&store, "b").len(), 4);
-        // Somebody who is reading goes on reading.
-        let reader = Store::open_to_read(&path).expect("opens").expect("is there");
-        let reading = reader.snapshot().expect("reads");
-        store.commit(&[Change::Clear("a")]).expect("commits");
-        assert!(!store.scrub().expect("scrubs"));
-        assert_eq!(reading.get("a", 7).expect("reads"), Some(secret(7)));
-        drop(reading);
-        assert!(store.scrub().expect("scrubs"));
-        there(&[]);
-        assert!(matches!(reader.snapshot().and_then(|s| s.get("a", 7)), Ok(None)));
-        drop(reader);
-        drop(store);
-        there(&[]);
-        assert_eq!(all(&Store::open(&path, "a test").expect("opens"), "b").len(), 4);
-    }
-
-    #[test]
-    fn other_files_and_damage_are_errors() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("memory");
-        fs::write(&path, b"this is a letter, not a store, and it is long enough to be one".repeat(100))
-            .expect("writes");
-        assert!(matches!(Store::open(&path, "a test"), Err(StoreError::Foreign { .. })));
-        assert!(Store::open_to_read(&path).is_err());
-        assert!(fs::read(&path).expect("reads").starts_with(b"this is a letter"), "a foreign file was written to");
-        fs::remove_file(&path).expect("removes");
-        let value: Vec<u8> = (0..50_000u32).flat_map(u32::to_le_bytes).collect();
-        {
-            let store = Store::open(&path, "a test").expect("opens");
-            store.commit(&[Change::Put("a", 1, &value), Change::Put("a", 2, b"two")]).expect("commits");
-        }
-        let good = fs::read(&path).expect("reads");
-        let mut found = 0;
-        for at in (0..good.len()).step_by(good.len() / 97) {
-            let mut bad = good.clone();
-            bad[at] ^= 0x10;
-            fs::write(&path, &bad).expect("writes");
-            // An error, or what was committed: a flipped byte that nothing uses may go unnoticed.
-            match Store::open(&path, "a test") {
-                Err(_) => found += 1,
-                Ok(store) => match store.get("a", 1) {
-                    Err(_) => found += 1,
-                    Ok(got) => assert!(got.is_none_or(|got| got == value), "byte {at} changed what is read"),
-                },
-            }
-        }
-        assert!(found > 0);
-        for len in [1, 63, 64, 4096, good.len() / 2, good.len() - 1] {
-            fs::write(&path, &good[..len]).expect("writes");
-            match Store::open(&path, "a test") {
-                Err(_) => {}
-                Ok(store) => {
-                    assert!(store.get("a", 1).map_or(true, |got| got.is_none_or(|got| got == value)), "{len} bytes")
-                }
-            }
-        }
     }
 }

@@ -151,9 +151,50 @@ export interface CreateOptions {
   onProgress?(progress: Progress): void;
   /** The device was lost or the engine broke down; it is being made anew. */
   onRecover?(reason: Error): void;
+  /** Something was learned or taken back, here or in another tab. */
+  onLessons?(): void;
 }
 
-/** Errors carry a code: `input`, `model`, `network`, `memory`, `device`, `state`, `lost`, `crash`, `closed` or `engine`. */
+/** What is taught: a statement, an answer to a question, or what was meant by something that was asked. */
+export type Teaching = string | { ask: string; answer: string } | { asked: string; said: string };
+
+export interface LessonProgress {
+  phase: "preparing" | "hearing" | "asking" | "answering" | "choosing" | "guarding" | "training" | "checking";
+  /** Of this phase, 0 to 1. */
+  share: number;
+}
+
+export interface Lesson {
+  id: number;
+  /** Seconds since 1970. */
+  created: number;
+  /** What was said; null where that is not kept. */
+  said: string | null;
+  bytes: number;
+  replaces: number | null;
+  replaced_by: number | null;
+  receipt: {
+    frames: number;
+    guards: number;
+    /** Nats a token. */
+    loss_before: number;
+    loss_after: number;
+    drift: number;
+    checked: number;
+    passed: number;
+  };
+}
+
+/** A lesson that was just learned, and the seconds that it and preparing for it took. */
+export interface Learned extends Lesson {
+  seconds: number;
+  prepared: number;
+}
+
+export type Imported = { added: number[]; known: number[] } | { model: string; texts: string[]; untold: number };
+
+/** Errors carry a code: `input`, `model`, `network`, `memory`, `device`, `state`, `lessons`, `refused` (a lesson that does
+ * not take), `stopped`, `full`, `lost`, `crash`, `closed` or `engine`. */
 export interface LichenError extends Error {
   code: string;
 }
@@ -166,6 +207,14 @@ export interface Lichen {
   hear(sound: Sound, text?: string, options?: AnswerOptions): AsyncGenerator<AnswerEvent, void, void>;
   route(turn: string | Turn): Promise<Route>;
   compare(a: string | Turn, b: string | Turn): Promise<Comparison>;
+  /** Writes a lesson into sections that this device keeps. Answers may be asked for meanwhile. */
+  learn(teaching: Teaching, options?: { signal?: AbortSignal; onProgress?(progress: LessonProgress): void }): Promise<Learned>;
+  lessons(): Promise<Lesson[]>;
+  undo(id: number): Promise<{ again: number | null }>;
+  clearMemory(): Promise<number>;
+  eraseTexts(): Promise<number>;
+  exportMemory(options?: { texts?: boolean }): Promise<Uint8Array>;
+  importMemory(file: Blob | ArrayBuffer | ArrayBufferView): Promise<Imported>;
   forget(): Promise<void>;
   state(): Uint8Array | null;
   restore(state: Uint8Array): Promise<void>;

@@ -1,6 +1,7 @@
 // Lichen in a page: `create` starts the engine in a thread of its own. Nothing here asks another origin for anything.
 
-import { readTurn } from "./turn.js";
+import { CHANNEL } from "./lessons.js";
+import { bytesOf, readTurn } from "./turn.js";
 
 /** What makes the engine start anew; the conversation goes on where its last answer ended. */
 const RECOVERABLE = new Set(["lost", "crash"]);
@@ -8,7 +9,12 @@ const RECOVERABLE = new Set(["lost", "crash"]);
 /** Starts an engine; see index.d.ts. */
 export async function create(options = {}) {
   const lichen = new Lichen(options);
-  await lichen.start();
+  try {
+    await lichen.start();
+  } catch (error) {
+    lichen.close();
+    throw error;
+  }
   return lichen;
 }
 
@@ -27,10 +33,14 @@ class Lichen {
   #thread = null;
   #state = null;
   #recovering = null;
+  #channel = null;
 
   constructor(options) {
     this.#options = options;
     this.info = null;
+    if (!options.onLessons) return;
+    this.#channel = new BroadcastChannel(CHANNEL);
+    this.#channel.onmessage = () => options.onLessons();
   }
 
   /** Opens the engine; `create` calls it. */
@@ -90,6 +100,55 @@ class Lichen {
     return this.#call("compare", { a: first, b: second });
   }
 
+  /** Learns a statement, `{ ask, answer }`, or `{ asked, said }` for a correction; gives the lesson. Answers may be
+   * asked for meanwhile. */
+  async learn(teaching, { signal, onProgress } = {}) {
+    await this.#recovering;
+    signal?.throwIfAborted();
+    const call = this.#thread.start("learn", { teaching }, onProgress);
+    const stop = () => call.stop();
+    signal?.addEventListener("abort", stop);
+    try {
+      return await call.result;
+    } catch (error) {
+      // What was not kept was not learned; the conversation goes on.
+      if (RECOVERABLE.has(error.code)) await this.#recover(error, false);
+      throw error;
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  /** All lessons, the oldest first. */
+  lessons() {
+    return this.#call("list");
+  }
+
+  /** Takes a lesson back, any one; `{ again }` is the lesson that counts again, if it had replaced one. */
+  undo(id) {
+    return this.#call("undo", { id });
+  }
+
+  /** Takes all lessons back; how many there were. */
+  clearMemory() {
+    return this.#call("clear");
+  }
+
+  /** Forgets what was said in the lessons, not what was learned; of how many. */
+  eraseTexts() {
+    return this.#call("eraseTexts");
+  }
+
+  /** All lessons as a file that other devices with the same model import. */
+  exportMemory({ texts = true } = {}) {
+    return this.#call("exportMemory", { texts });
+  }
+
+  /** Adds the lessons of such a file: `{ added, known }`, or `{ model, texts, untold }` if another model learned them. */
+  async importMemory(file) {
+    return this.#call("importMemory", { file: await bytesOf(file) });
+  }
+
   /** Forgets the conversation. */
   async forget() {
     this.#state = null;
@@ -119,6 +178,11 @@ class Lichen {
 
   /** Ends the engine. */
   close() {
+    this.#channel?.close();
+    this.#end();
+  }
+
+  #end() {
     this.#thread?.end();
     this.#thread = null;
   }
@@ -170,7 +234,7 @@ class Lichen {
   /** A new thread with the same model and the conversation as the last answer left it. */
   #recover(error, onCpu) {
     this.#recovering ??= (async () => {
-      this.close();
+      this.#end();
       if (onCpu) this.#options = { ...this.#options, device: "cpu" };
       this.#options.onRecover?.(error);
       await this.start();

@@ -62,11 +62,12 @@ async function readPicture(picture) {
   }
 }
 
-async function bytesOf(source) {
+/** The bytes of a Blob, a buffer or a view. */
+export async function bytesOf(source) {
   if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
   if (source instanceof ArrayBuffer) return new Uint8Array(source.slice(0));
   if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength).slice();
-  throw inputError("A sound or a picture has to be a Blob, a File or bytes.");
+  throw inputError("A file has to be a Blob, a File or bytes.");
 }
 
 const starts = (bytes, text) => [...text].every((letter, i) => bytes[i] === letter.charCodeAt(0));

@@ -1,35 +1,47 @@
 // The engine's thread. Messages in: `{ id, call, args }`, and `{ id, stop: true }` for a call under way. Messages out:
 // `{ id, event }` any number of times, then `{ id, result }` or `{ id, error: { message, code } }`.
-// Calls run one after the other; only `stop` overtakes.
+// Calls run one after the other; only `stop` overtakes, and whatever comes is done between two steps of a lesson.
 
 import init, { Input, Lichen, adapter, selftest_on } from "./wasm/lichen_web.js";
 import { BUILD } from "./wasm/build.js";
+import { Lessons } from "./lessons.js";
 import * as store from "./store.js";
 
 let wasm = null;
 let lichen = null;
+let lessons = null;
 let info = null;
 const stopped = new Set();
 
-const calls = { open, generate, route, compare, forget, restore, lose, memory, selftest };
+const calls = {
+  open, generate, route, compare, forget, restore, lose, memory, selftest,
+  list, undo, clear, eraseTexts, exportMemory, importMemory,
+};
+/** Those that take their turn again and again, and let others in between. */
+const long = { learn };
 
 let queue = Promise.resolve();
-self.onmessage = ({ data: { id, call, args, stop } }) => {
+/** Does something when all that was asked for before is done. */
+function inTurn(work) {
+  const result = queue.then(work);
+  queue = result.catch(() => {});
+  return result;
+}
+
+self.onmessage = async ({ data: { id, call, args = {}, stop } }) => {
   if (stop) {
     stopped.add(id);
     return;
   }
-  queue = queue.then(async () => {
-    try {
-      const post = (event, transfer = []) => self.postMessage({ id, event }, transfer);
-      const result = await calls[call](args ?? {}, { post, isStopped: () => stopped.has(id) });
-      self.postMessage({ id, result });
-    } catch (error) {
-      self.postMessage({ id, error: { message: String(error?.message ?? error), code: codeOf(error) } });
-    } finally {
-      stopped.delete(id);
-    }
-  });
+  const way = { post: (event) => self.postMessage({ id, event }), isStopped: () => stopped.has(id) };
+  try {
+    const result = await (long[call] ? long[call](args, way) : inTurn(() => calls[call](args, way)));
+    self.postMessage({ id, result });
+  } catch (error) {
+    self.postMessage({ id, error: { message: String(error?.message ?? error), code: codeOf(error) } });
+  } finally {
+    stopped.delete(id);
+  }
 };
 
 /** A trap leaves the engine's memory in no known state: everything has to be made anew. */
@@ -61,8 +73,10 @@ async function open({ model, device = "auto", state }, { post }) {
   }
   if (state) lichen.restore(state);
   info = JSON.parse(lichen.info());
+  lessons = new Lessons(lichen);
+  if (info.model.learns) await lessons.open(info.model.id);
   const { manifest, stored } = loaded;
-  const notes = [note, loaded.note].filter(Boolean);
+  const notes = [note, loaded.note, lessons.note].filter(Boolean);
   return { ...info, build: BUILD, model: { ...info.model, bytes: loaded.bytes.length, sha256: manifest?.sha256, stored }, notes, seconds: seconds(started) };
 }
 
@@ -117,6 +131,7 @@ function inputOf({ text = "", now, task, wav, samples, rate, picture, pixels, wi
 
 async function generate({ turn, options = {} }, { post, isStopped }) {
   const started = performance.now();
+  await lessons.sync();
   const input = inputOf(turn);
   const begun = JSON.parse(await lichen.begin(input, JSON.stringify(options)));
   input.free();
@@ -181,6 +196,70 @@ async function route({ turn }) {
 
 async function compare({ a, b }) {
   return JSON.parse(await lichen.compare(inputOf(a), inputOf(b)));
+}
+
+/** One lesson; answers go on between its steps, with what was known before. */
+async function learn({ teaching }, { post, isStopped }) {
+  if (!info.model.learns) throw Object.assign(new Error("This model cannot learn."), { code: "lessons" });
+  if (learning) throw Object.assign(new Error("Another lesson is under way."), { code: "lessons" });
+  learning = true;
+  const started = performance.now();
+  const step = async (work) => {
+    if (isStopped()) throw Object.assign(new Error("Stopped; nothing was learned."), { code: "stopped" });
+    const result = await inTurn(work);
+    await breathe();
+    return result;
+  };
+  try {
+    await step(() => lessons.sync());
+    for (let known = 0, all = 1; known < all; ) {
+      ({ known, all } = JSON.parse(await step(() => lichen.prepare_lessons())));
+      post({ phase: "preparing", share: known / all });
+    }
+    await step(() => lessons.change(() => {}));
+    const began = performance.now();
+    await step(() => lichen.begin_lesson(JSON.stringify(teaching)));
+    for (;;) {
+      const { done, refused, ...progress } = JSON.parse(await step(() => lichen.step_lesson()));
+      if (refused) throw Object.assign(new Error(`Not learned: ${refused}`), { code: "refused" });
+      if (done) break;
+      post(progress);
+    }
+    const took = seconds(began);
+    const lesson = await inTurn(() => lessons.change(() => lichen.commit_lesson(Date.now() / 1000)));
+    return { ...JSON.parse(lesson), seconds: took, prepared: seconds(started) - took };
+  } finally {
+    learning = false;
+    lichen.end_lesson();
+  }
+}
+let learning = false;
+
+async function list() {
+  if (!info.model.learns) return [];
+  await lessons.sync();
+  return JSON.parse(lichen.lessons());
+}
+
+async function undo({ id }) {
+  return { again: (await lessons.change(() => lichen.undo_lesson(id))) ?? null };
+}
+
+function clear() {
+  return lessons.change(() => lichen.clear_memory());
+}
+
+function eraseTexts() {
+  return lessons.change(() => lichen.erase_texts());
+}
+
+async function exportMemory({ texts = true }) {
+  await lessons.sync();
+  return lichen.export_memory(texts);
+}
+
+async function importMemory({ file }) {
+  return JSON.parse(await lessons.change(() => lichen.import_memory(file)));
 }
 
 function forget() {

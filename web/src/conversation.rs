@@ -5,6 +5,7 @@
 
 use crate::failure::thrown;
 use crate::input::Input;
+use crate::memory::Lessons;
 use crate::report::of_device;
 use crate::routes::{of_map, of_token};
 use js_sys::Function;
@@ -53,10 +54,13 @@ struct Answer {
 /// A model with a conversation.
 #[wasm_bindgen]
 pub struct Lichen {
-    model: Arc<Model>,
-    session: Session,
+    /// The model's file: lessons need it once more where the model is on a GPU.
+    pub(crate) file: Arc<Vec<u8>>,
+    pub(crate) model: Arc<Model>,
+    pub(crate) session: Session,
     /// A stream beside the conversation: what inputs wake is looked at here.
-    aside: Option<Session>,
+    pub(crate) aside: Option<Session>,
+    pub(crate) lessons: Lessons,
     answer: Option<Answer>,
     /// The conversation before the last turn; none at its start.
     before: Option<State>,
@@ -69,10 +73,11 @@ impl Lichen {
     /// A model file on `cpu`, `gpu` or the best device (`auto`).
     pub async fn open(file: Vec<u8>, device: String) -> Result<Lichen, JsValue> {
         let (device, _) = Device::open(&Choice::from(device.as_str()), 1).await.map_err(thrown)?;
-        let model = Model::open(Arc::new(file), Arc::new(device), None).map_err(thrown)?;
-        let model = Arc::new(model);
+        let file = Arc::new(file);
+        let model = Arc::new(Model::open(file.clone(), Arc::new(device), None).map_err(thrown)?);
         let session = Session::new(model.clone()).map_err(thrown)?;
-        Ok(Self { model, session, aside: None, answer: None, before: None, stands: None })
+        let lessons = Lessons::default();
+        Ok(Self { file, model, session, aside: None, lessons, answer: None, before: None, stands: None })
     }
 
     /// The model, the device, and what a token costs, as JSON.
@@ -96,7 +101,7 @@ impl Lichen {
                 "vocabulary": config.vocab,
                 "storage": storage.to_string(),
                 "senses": config.senses.is_some(),
-                "learns": config.turn > 0,
+                "learns": config.turn > 0 && header.bank.is_some(),
                 "actions": actions.collect::<serde_json::Map<_, _>>(),
             },
             "device": of_device(self.model.device()),
@@ -270,7 +275,7 @@ impl Lichen {
     /// The stream beside the conversation, empty.
     fn aside(&mut self) -> Result<&mut Session, Error> {
         let aside = match self.aside.take() {
-            None => Session::new(self.model.clone())?,
+            None => Session::with_plastic(self.model.clone(), self.lessons.plastic())?,
             Some(mut known) => {
                 known.reset()?;
                 known

@@ -4,7 +4,8 @@ use js_sys::Reflect;
 use lichen::{Error, HostError};
 use wasm_bindgen::JsValue;
 
-/// `code` of an error: `lost` (make everything anew), `memory`, `device`, `input`, `model`, `state` or `engine`.
+/// `code` of an error: `lost` (make everything anew), `memory`, `device`, `input`, `model`, `state`, `lessons` or
+/// `engine`.
 fn code(error: &Error) -> &'static str {
     match error {
         Error::Host(HostError::DeviceLost { .. }) => "lost",
@@ -14,6 +15,7 @@ fn code(error: &Error) -> &'static str {
         Error::File(_) | Error::Version { .. } | Error::Tensor { .. } | Error::Hash { .. } => "model",
         Error::NotFinite { .. } | Error::Tokenizer(_) => "model",
         Error::State(_) => "state",
+        Error::Memory(_) | Error::Lessons(_) | Error::Store(_) => "lessons",
         _ => "engine",
     }
 }

@@ -6,6 +6,7 @@
 mod conversation;
 mod failure;
 mod input;
+mod memory;
 mod report;
 mod routes;
 

@@ -5,16 +5,13 @@ use crate::failure::{Done, Failure};
 use crate::output::{bytes, faint, note, print, print_json};
 use crate::{interrupt, load, output, recall};
 use lichen::Model;
-use lichen::learn::{Learned, Learner, Lesson, Phase, Receipt, Step, Teaching};
+use lichen::learn::{KNOWN, Learned, Learner, Lesson, Phase, Receipt, Step, Teaching};
 use lichen::memory::Memory;
 use lichen::plastic::Written;
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-/// Where the memory keeps the unchanged model's answers.
-const ANSWERS: u64 = 0;
 
 pub(crate) fn learn(args: &LearnArgs) -> Done {
     let teaching = teaching(args)?;
@@ -62,7 +59,7 @@ fn teaching(args: &LearnArgs) -> Done<Teaching> {
 /// A learner that knows the unchanged model's answers: those that the memory keeps, or all anew.
 pub(crate) fn prepared(model: &Arc<Model>, memory: Option<&mut Memory>, read_only: bool) -> Done<Learner> {
     let mut learner = Learner::new(model.clone())?;
-    let kept = memory.as_ref().map(|memory| memory.cached(ANSWERS)).transpose()?.flatten();
+    let kept = memory.as_ref().map(|memory| memory.cached(KNOWN)).transpose()?.flatten();
     if let Some(kept) = kept {
         learner.recall(&kept)?;
     }
@@ -78,7 +75,7 @@ pub(crate) fn prepared(model: &Arc<Model>, memory: Option<&mut Memory>, read_onl
     }
     clear();
     if let Some(memory) = memory.filter(|_| found && !read_only) {
-        memory.put_cached(ANSWERS, &learner.known())?;
+        memory.put_cached(KNOWN, &learner.known())?;
     }
     Ok(learner)
 }

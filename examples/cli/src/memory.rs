@@ -105,7 +105,7 @@ impl At {
             }
             Imported::Texts { model, texts, untold } => (model, texts, untold),
         };
-        for said in texts.iter().map(retold) {
+        for said in texts.iter().map(Texts::line) {
             print(&format!("{}\n", shown(&said)))?;
         }
         let untold = if untold > 0 {
@@ -212,7 +212,7 @@ fn scrub(memory: &mut Memory) {
 pub(crate) fn lines(lessons: &[Lesson]) -> Vec<String> {
     let width = lessons.last().map_or(1, |lesson| lesson.id.to_string().len());
     let line = |lesson: &Lesson| {
-        let said = lesson.texts.as_ref().map_or("(what was said is not kept)".into(), retold);
+        let said = lesson.texts.as_ref().map_or("(what was said is not kept)".into(), Texts::line);
         let by = lesson.replaced_by.map_or(String::new(), |by| format!("  (replaced by {by})"));
         format!("{:>width$}  {}  {:>9}  {said}{by}", lesson.id, date(lesson.created), bytes(lesson.bytes))
     };
@@ -228,7 +228,7 @@ fn details(lesson: &Lesson) -> Vec<String> {
     };
     let mut lines = vec![
         format!("lesson    {}, of {}", lesson.id, date(lesson.created)),
-        format!("said      {}", texts.map_or("(not kept)".into(), retold)),
+        format!("said      {}", texts.map_or("(not kept)".into(), Texts::line)),
         format!("section   {}, {open}", bytes(lesson.bytes)),
     ];
     lines.extend(lesson.replaces.map(|older| format!("replaces  lesson {older}")));
@@ -249,15 +249,6 @@ fn lesson_json(lesson: &Lesson) -> Value {
         // A lesson writes one section, which has a part in each of the pool's layers.
         "sections": 1, "bytes": lesson.bytes, "replaces": lesson.replaces, "replaced_by": lesson.replaced_by,
     })
-}
-
-/// What was said, or what was taught, on one line.
-fn retold(texts: &Texts) -> String {
-    match (&texts.said, texts.frames.first()) {
-        (Some(said), _) => flat(said),
-        (None, Some((prompt, answer))) => format!("{} -> {}", flat(prompt), flat(answer)),
-        (None, None) => String::new(),
-    }
 }
 
 fn flat(text: &str) -> String {

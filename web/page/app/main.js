@@ -7,6 +7,7 @@ import { Composer } from "./composer.js";
 import { DevicePanel } from "./device.js";
 import { $, el, bytes, time } from "./dom.js";
 import { HeatMap } from "./heat.js";
+import { MemoryPanel } from "./memory.js";
 import { offline } from "./offline.js";
 
 const EXAMPLES = ["Set a timer for ten minutes.", "Turn on the light in the kitchen.", "What can you do?"];
@@ -16,6 +17,7 @@ const chat = new Chat();
 const composer = new Composer(say, () => stopping?.abort());
 const device = new DevicePanel({ restart, setStatus });
 const compare = new Compare(() => lichen);
+const memory = new MemoryPanel({ setStatus });
 
 let lichen = null;
 let stopping = null;
@@ -55,6 +57,7 @@ async function start(state) {
       device: device.choice,
       state,
       onProgress,
+      onLessons: () => memory.refresh(),
       onRecover: (reason) => setStatus(`Making the engine anew: ${reason.message}`),
     });
   } catch (error) {
@@ -72,6 +75,7 @@ async function start(state) {
   composer.ready(info.model.senses);
   compare.ready(info.model.sections > 0, info.model.senses);
   device.ready(lichen);
+  memory.ready(lichen);
   // For tests and for the curious: how long it took until a person could write.
   performance.mark("lichen-ready");
   document.documentElement.dataset.ready = info.device.gpu ? "gpu" : "cpu";
