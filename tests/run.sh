@@ -18,6 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly SKIPPED=77
 readonly PLAYWRIGHT=1.65.1
+readonly AXE=4.13.0
 # Debug information of tests doubles what is written and read; backtraces keep their function names.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0
 source tests/helpers.sh
@@ -109,9 +110,9 @@ part_browser() {
   browser=$(find_browser) || missing "$required" "Chromium"
   rust_target wasm32-unknown-unknown || missing "$required" "the target wasm32-unknown-unknown"
   wasm_bindgen || missing "$required" "wasm-bindgen-cli"
-  if [[ ! -d $tools/node_modules/playwright-core ]]; then
-    step npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "playwright-core@$PLAYWRIGHT" ||
-      missing "$required" "playwright-core"
+  if [[ ! -d $tools/node_modules/playwright-core || ! -d $tools/node_modules/axe-core ]]; then
+    step npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "playwright-core@$PLAYWRIGHT" "axe-core@$AXE" ||
+      missing "$required" "playwright-core and axe-core"
   fi
 
   step bash web/build.sh "$model" "$page"

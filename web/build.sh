@@ -26,6 +26,8 @@ step "$tools/bin/wasm-bindgen" --target web --no-typescript --remove-name-sectio
   "$target/wasm32-unknown-unknown/release/lichen_web.wasm"
 cp web/package/{index.js,index.d.ts,turn.js,store.js,kept.js,lessons.js,worker.js,package.json,README.md} "$new/lichen/"
 cp LICENSE-MIT LICENSE-APACHE "$new/lichen/"
+bash .ci/third-party wasm32-unknown-unknown lichen-web >"$new/lichen/THIRD-PARTY.txt"
+cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$new/lichen/THIRD-PARTY-RUST.html"
 cp -r web/page/. "$new/"
 
 hash_of() { sha256sum "$1" | cut -d ' ' -f 1; }
@@ -36,7 +38,7 @@ printf '{"file":"%s","bytes":%s,"sha256":"%s"}\n' "$file" "$(stat -c %s "$model"
 
 # What the page keeps for starts without a network, named by its contents. The model keeps itself.
 printf 'export const BUILD = "%s";\n' "$(hash_of "$new/lichen/wasm/lichen_web_bg.wasm" | cut -c 1-16)" >"$new/lichen/wasm/build.js"
-files=$(cd "$new" && find . -type f ! -path './model/*' ! -name sw.js ! -name 'LICENSE*' ! -name '*.md' ! -name '*.d.ts' ! -name package.json | sed 's|^\./||' | LC_ALL=C sort)
+files=$(cd "$new" && find . -type f ! -path './model/*' ! -name sw.js ! -name 'LICENSE*' ! -name 'THIRD-PARTY*' ! -name '*.md' ! -name '*.d.ts' ! -name package.json | sed 's|^\./||' | LC_ALL=C sort)
 version=$(cd "$new" && cat $files | sha256sum | cut -c 1-16)
 {
   printf '// Made by web/build.sh.\nself.BUILD = { version: "%s", files: [\n' "$version"

@@ -106,6 +106,50 @@ impl Checkpoint {
         }
         fresh
     }
+    /// The same model with more sections in each layer, up to `sections`. The new ones are random but silent: their down
+    /// halves are zero, and no score of theirs reaches the least of the others', so that every answer stays what it
+    /// was, bit for bit, until training lets them in (its steps towards even load raise their bias first).
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the model is dense or has as many, or that many cannot be.
+    pub fn grown(&self, sections: usize, seed: u64) -> Result<Self, Error> {
+        let before = self.config();
+        if before.sections == 0 || sections <= before.sections {
+            let rule = match before.sections {
+                0 => "can only grow in a model that has sections".into(),
+                some => format!("must be more than the model's {some} to grow"),
+            };
+            return Err(Error::Config { field: "sections", got: sections.to_string(), rule });
+        }
+        let config = Config { sections, ..before.clone() };
+        config.validate()?;
+        let mut grown =
+            Self::new(config.clone(), self.tokenizer().clone(), None, self.about().into()).stored(self.header.storage);
+        for spec in config.tensors() {
+            let name = &spec.name;
+            let mut data = self.tensors.get(name).ok_or_else(|| absent(name))?.clone();
+            let (row_len, known) = (row_len(&spec), data.len());
+            data.resize(spec.len(), 0.0);
+            let fresh = data[known..].chunks_mut(row_len).enumerate();
+            fresh.for_each(|(row, out)| init::fill_row(&config, &spec, seed, known / row_len + row, out));
+            if spec.is_sections() {
+                let half = config.neurons * config.width;
+                data[known..].chunks_mut(row_len).for_each(|slab| slab[half..].fill(0.0));
+            } else if name.ends_with(".route.bias") {
+                // Scores are a bias and a number between 0 and 1.
+                let least = data[..known].iter().copied().fold(f32::INFINITY, f32::min);
+                data[known..].fill(least - 1.0 - 1e-3);
+            }
+            grown.tensors.insert(name.clone(), data);
+        }
+        let header = &self.header;
+        grown.header.parent = Some(header.id.clone()).filter(|id| !id.is_empty());
+        grown.header.grown_from = Some(header.lineage().to_string()).filter(|id| !id.is_empty());
+        grown.header.actions = header.actions.clone();
+        (grown.header.refusal_bias, grown.header.bank) = (header.refusal_bias, header.bank.clone());
+        Ok(grown)
+    }
+
     /// Takes a tensor out, so that it need not be held twice.
     pub(crate) fn take(&mut self, name: &str) -> Result<Vec<f32>, Error> {
         self.tensors.remove(name).ok_or_else(|| absent(name))

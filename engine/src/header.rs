@@ -1,7 +1,7 @@
 //! The header of a model file: everything about the file that is known before its weights are read.
 //!
 //! The file is safetensors: a length (u64 LE), a JSON header, the tensors. `__metadata__` holds `format`, `config`,
-//! `storage`, `tokenizer`, `parent`, `about`, `actions`, `refusal_bias`, `bank` and, for each tensor, `sha256.NAME`: the
+//! `storage`, `tokenizer`, `parent`, `grown_from`, `about`, `actions`, `refusal_bias`, `bank` and, for each tensor, `sha256.NAME`: the
 //! hex hash of its bytes; for a layer's sections one hash a section, joined by commas. [`Header::parse`] checks all of it before any weight is
 //! allocated: hostile and damaged headers are errors of one line.
 
@@ -60,6 +60,8 @@ pub struct Header {
     pub tokenizer: Tokenizer,
     /// The id of the model that this one came from.
     pub parent: Option<String>,
+    /// The id of the model that this one answers like, bit for bit: it has more sections, and they are silent.
+    pub grown_from: Option<String>,
     /// What a person should know about it.
     pub about: String,
     /// The actions that it can write; none where it was not taught any.
@@ -103,6 +105,7 @@ impl Header {
             storage,
             tokenizer,
             parent,
+            grown_from: None,
             about,
             actions: None,
             refusal_bias: 0.0,
@@ -116,7 +119,13 @@ impl Header {
     pub(crate) fn stored(&self, storage: Storage) -> Self {
         let plan = Self::plan(&self.config, storage, self.tokenizer.clone(), self.parent.clone(), self.about.clone());
         let (actions, bank) = (self.actions.clone(), self.bank.clone());
-        Self { actions, refusal_bias: self.refusal_bias, bank, ..plan }
+        // Other bits are other answers.
+        let grown_from = self.grown_from.clone().filter(|_| storage == self.storage);
+        Self { actions, refusal_bias: self.refusal_bias, bank, grown_from, ..plan }
+    }
+    /// The model whose memories this one opens: itself, or the one that it grew from.
+    pub fn lineage(&self) -> &str {
+        self.grown_from.as_deref().unwrap_or(&self.id)
     }
 
     /// Bytes of the header with the eight of its length, given the first eight of the file.
@@ -168,6 +177,7 @@ impl Header {
             return Err(bad(format!("the tokenizer has {} tokens, the config {}", tokenizer.vocab(), config.vocab)));
         }
         let parent = meta.remove("parent");
+        let grown_from = meta.remove("grown_from");
         let about = meta.remove("about").unwrap_or_default();
         let actions = meta.remove("actions").map(|json| Catalogue::from_json(&json)).transpose()?;
         let refusal_bias = match meta.remove("refusal_bias") {
@@ -179,7 +189,7 @@ impl Header {
         };
         let bank = meta.remove("bank").map(|lines| Bank::from_jsonl(&lines)).transpose()?;
         let plan = Self::plan(&config, storage, tokenizer, parent, about);
-        let mut header = Self { actions, refusal_bias, bank, ..plan };
+        let mut header = Self { actions, refusal_bias, bank, grown_from, ..plan };
         let mut tensors = raw.tensors;
         for entry in &mut header.entries {
             let name = entry.spec.name.clone();
@@ -229,6 +239,7 @@ impl Header {
             ("about".into(), self.about.clone()),
         ];
         meta.extend(self.parent.clone().map(|parent| ("parent".to_string(), parent)));
+        meta.extend(self.grown_from.clone().map(|from| ("grown_from".to_string(), from)));
         meta.extend(self.actions.as_ref().map(|actions| ("actions".to_string(), actions.to_json())));
         meta.extend(self.bank.as_ref().map(|bank| ("bank".to_string(), bank.to_jsonl())));
         if self.refusal_bias != 0.0 {

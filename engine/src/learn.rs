@@ -276,6 +276,23 @@ impl Learner {
     }
 }
 
+/// How many of a lesson's prompts a session answers as it taught them, each in a conversation of its own. The session
+/// runs on the CPU, with the memory's pool.
+///
+/// # Errors
+/// Those of the session; [`Error::Memory`] on another device.
+pub fn recited(session: &mut Session, frames: &[(String, String)]) -> Result<usize, Error> {
+    cpu(session.model())?;
+    let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(session.model()) };
+    let mut right = 0;
+    for (prompt, answer) in frames {
+        session.reset()?;
+        let ids = ask(session, &sampler, prompt)?;
+        right += usize::from(frames::text(session.model().tokenizer(), &ids) == *answer);
+    }
+    Ok(right)
+}
+
 /// Says something in a session and takes the greedy answer.
 fn ask(session: &mut Session, sampler: &Sampler, said: &str) -> Result<Vec<u32>, Error> {
     let goes_on = session.position() > 0;

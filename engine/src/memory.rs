@@ -106,7 +106,7 @@ impl Memory {
         if header.id.is_empty() && store.lasts() {
             return Err(MemoryError::Unwritten.into());
         }
-        let model = header.id.clone();
+        let model = header.lineage().to_string();
         let memory = Self { store, model, shape: Shape::of(&header.config), keep_texts: true };
         let (snapshot, about) = memory.look()?;
         let is_new = snapshot.get(ABOUT, 0)?.is_none();

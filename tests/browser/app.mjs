@@ -9,7 +9,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { launch, watch } from "./browser.mjs";
-import * as checks from "./checks.mjs";
+import * as answers from "./checks/answers.mjs";
+import * as lessons from "./checks/lessons.mjs";
+import * as thePage from "./checks/page.mjs";
+import * as robust from "./checks/robust.mjs";
 
 const [lichen, dist, model, ...names] = process.argv.slice(2);
 
@@ -31,7 +34,7 @@ const folder = await mkdtemp(join(tmpdir(), "lichen-"));
 const manifest = JSON.parse(await readFile(join(dist, "model.json"), "utf8"));
 const browser = await launch();
 const problems = [];
-const all = Object.entries(checks).filter(([name]) => names.length === 0 || names.includes(name));
+const all = [answers, lessons, robust, page].flatMap((checks) => Object.entries(checks)).filter(([name]) => names.length === 0 || names.includes(name));
 for (const [name, check] of all) {
   // Each from nothing: another server, an empty profile.
   const server = await serve();

@@ -106,6 +106,8 @@ export interface Device {
 export interface Info {
   model: {
     id: string;
+    /** The model whose lessons this one opens: itself, or the one that it grew from. */
+    lineage: string;
     about: string;
     weights: number;
     active_weights: number;

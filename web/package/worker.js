@@ -74,7 +74,7 @@ async function open({ model, device = "auto", state }, { post }) {
   if (state) lichen.restore(state);
   info = JSON.parse(lichen.info());
   lessons = new Lessons(lichen);
-  if (info.model.learns) await lessons.open(info.model.id);
+  if (info.model.learns) await lessons.open(info.model.lineage);
   const { manifest, stored } = loaded;
   const notes = [note, loaded.note, lessons.note].filter(Boolean);
   return { ...info, build: BUILD, model: { ...info.model, bytes: loaded.bytes.length, sha256: manifest?.sha256, stored }, notes, seconds: seconds(started) };

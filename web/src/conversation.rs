@@ -89,6 +89,7 @@ impl Lichen {
         json!({
             "model": {
                 "id": header.id,
+                "lineage": header.lineage(),
                 "about": header.about,
                 "weights": config.total_params(),
                 "active_weights": config.active_params(),

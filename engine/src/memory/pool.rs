@@ -38,7 +38,7 @@ impl Memory {
     }
 
     fn check_model(&self, model: &Model) -> Result<(), Error> {
-        match model.id() == self.model {
+        match model.header().lineage() == self.model {
             true => Ok(()),
             false => {
                 let (theirs, ours) = (self.model.clone(), model.id().to_string());

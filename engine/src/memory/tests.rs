@@ -320,3 +320,40 @@ fn a_memory_opens_on_its_own_model_alone() {
     is(&memory, &unwritten, &[(1, 1)]);
     assert!(matches!(memory.export(true), Err(Error::Lessons(MemoryError::Unwritten))));
 }
+
+#[test]
+fn a_grown_model_answers_as_before_and_opens_the_memory() {
+    for (storage, name) in Storage::ALL {
+        let opened = |file: &[u8]| {
+            let device = Arc::new(Device::Cpu(Cpu::new(1)));
+            Arc::new(Model::open(Arc::new(file.to_vec()), device, None).expect("model"))
+        };
+        let (mut file, mut larger) = (Vec::new(), Vec::new());
+        checkpoint(9).write(storage, &mut file).expect("writing");
+        let before = Checkpoint::parse(&file).expect("reads");
+        before.grown(21, 5).expect("grows").write(storage, &mut larger).expect("writing");
+        let (model, grown) = (opened(&file), opened(&larger));
+        assert_eq!((grown.config().sections, grown.header().lineage()), (21, model.id()));
+        assert_eq!(answered(&grown, None), answered(&model, None), "{name}");
+        let mut memory = memory(&model);
+        teach(&mut memory, 3, None);
+        let mut memory = Memory::open(memory.into_store(), &grown).expect("opens");
+        let open = pool(&memory, &grown);
+        assert_eq!(answered(&grown, Some(&open)), answered(&model, Some(&pool(&memory, &model))), "{name}");
+        // And what the larger one learned is the smaller one's too.
+        teach(&mut memory, 4, None);
+        let memory = Memory::open(memory.into_store(), &model).expect("opens");
+        assert_eq!(memory.open_lessons().expect("reads"), [1, 2]);
+        // In other bits it is another model.
+        let mut other = Vec::new();
+        let to = if storage == Storage::F32 { Storage::F16 } else { Storage::F32 };
+        Checkpoint::parse(&larger).expect("reads").write(to, &mut other).expect("writing");
+        let other = opened(&other);
+        assert_eq!(other.header().lineage(), other.id());
+        assert!(matches!(
+            Memory::open(memory.into_store(), &other),
+            Err(Error::Lessons(MemoryError::OtherModel { .. }))
+        ));
+    }
+    assert!(checkpoint(9).grown(8, 1).is_err() && checkpoint(9).grown(1 << 21, 1).is_err());
+}

@@ -1,14 +1,15 @@
 //! The command line. Names follow llama.cpp's where it has one.
 
 mod memory;
+mod models;
 
 pub(crate) use memory::{LearnArgs, MemoryArgs, MemoryCommand, RecallArgs};
+pub(crate) use models::{GrowArgs, NewArgs, QuantizeArgs, StorageArg};
 
 use crate::output::Color;
 use crate::serve::ServeArgs;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use lichen::{Precision, Storage};
 use std::path::PathBuf;
 
 /// A small language model that runs, and learns, on this machine alone.
@@ -59,6 +60,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Store a model's weights in fewer bits
     Quantize(QuantizeArgs),
+    /// Add sections to a model; it answers as before until they are trained
+    Grow(GrowArgs),
     /// Make a model with random weights
     New(NewArgs),
     /// Print a completion script for a shell
@@ -147,6 +150,21 @@ pub(crate) struct ChatArgs {
     /// Most tokens of an answer; -1 for no limit
     #[arg(short = 'n', long, value_name = "N", default_value_t = 512, allow_negative_numbers = true)]
     pub(crate) n_predict: i64,
+    /// What happens when the model took note of something that was told: it asks whether to learn it for good, learns
+    /// it, or leaves it to /learn [default: ask, where somebody can answer]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) learn: Option<Learns>,
+}
+
+/// When a chat learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Learns {
+    /// When it is told to.
+    Off,
+    /// When a person says yes.
+    Ask,
+    /// Whatever it took note of.
+    Auto,
 }
 
 #[derive(Args, Debug)]
@@ -412,100 +430,4 @@ pub(crate) struct SelftestArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct NewArgs {
-    /// A size of the family
-    #[arg(long, value_name = "SIZE", value_parser = SIZES, required_unless_present = "config")]
-    pub(crate) size: Option<String>,
-    /// Recipe (as for `train`) with the model's sizes
-    #[arg(long, value_name = "FILE", conflicts_with = "size")]
-    pub(crate) config: Option<PathBuf>,
-    /// Seed of the weights
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Model file to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// How weights are stored
-    #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
-    pub(crate) storage: StorageArg,
-    #[command(flatten)]
-    pub(crate) parts: PartsArgs,
-    /// Overwrite an existing file
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct QuantizeArgs {
-    /// Model file [default: the built-in model]
-    #[arg(value_name = "FILE", conflicts_with = "model")]
-    pub(crate) file: Option<PathBuf>,
-    /// Model file, as elsewhere
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) model: Option<PathBuf>,
-    /// How weights are stored
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub(crate) to: StorageArg,
-    #[command(flatten)]
-    pub(crate) parts: PartsArgs,
-    /// Bias on refusing that the file keeps, as `eval --fit-refusals` finds it [default: the model's]
-    #[arg(long, value_name = "LOGITS", allow_negative_numbers = true)]
-    pub(crate) refusal_bias: Option<f32>,
-    /// Prompts that the model asks itself when it learns, as JSON lines [default: the model's]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) bank: Option<PathBuf>,
-    /// Model file to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) out: PathBuf,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Overwrite an existing file
-    #[arg(short, long)]
-    pub(crate) yes: bool,
-}
-
-/// Parts that are stored otherwise than the rest: the sections and their router.
-#[derive(Args, Debug)]
-pub(crate) struct PartsArgs {
-    /// How the token table is stored, which is the head as well [default: as the rest]
-    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
-    pub(crate) embed: Option<StorageArg>,
-    /// How the recurrent blocks are stored [default: as the rest]
-    #[arg(long, value_enum, value_name = "TYPE", hide_possible_values = true)]
-    pub(crate) mixer: Option<StorageArg>,
-}
-impl PartsArgs {
-    /// All parts together.
-    pub(crate) fn storage(&self, rest: StorageArg) -> Storage {
-        let or_rest = |part: Option<StorageArg>| part.unwrap_or(rest).into();
-        Storage { sections: rest.into(), embed: or_rest(self.embed), mixer: or_rest(self.mixer) }
-    }
-}
-
-/// How weights are stored in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum StorageArg {
-    /// 16 bits a weight
-    F16,
-    /// 32 bits a weight
-    F32,
-    /// 8 bits a weight, and a scale for every 32
-    Q8,
-    /// 4 bits a weight, and a scale for every 32
-    Q4,
-}
-impl From<StorageArg> for Precision {
-    fn from(storage: StorageArg) -> Self {
-        match storage {
-            StorageArg::F16 => Precision::F16,
-            StorageArg::F32 => Precision::F32,
-            StorageArg::Q8 => Precision::Q8,
-            StorageArg::Q4 => Precision::Q4,
-        }
-    }
 }

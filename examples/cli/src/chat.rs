@@ -4,7 +4,7 @@
 //! prompt are for people; when lines come from a pipe, each is a turn and only answers are printed.
 
 use crate::answer;
-use crate::args::ChatArgs;
+use crate::args::{ChatArgs, Learns};
 use crate::failure::{Done, Failure, plain};
 use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
@@ -45,6 +45,8 @@ struct Chat {
     said: [Option<String>; 2],
     /// What teaches, once something was to be learned.
     learner: Option<Learner>,
+    /// When what a person tells becomes a lesson without being asked for.
+    learns: Learns,
     threads: Option<u16>,
     file: Option<PathBuf>,
 }
@@ -55,20 +57,25 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     }
     let n = answer::limit(args.n_predict)?;
     let model = load::model(&args.model)?;
-    let sampler = answer::sampler(&args.sample, 0.7, &model, &["<end>", "<user>"])?;
+    // What is to be done should not be left to chance; words may be.
+    let temperature = if model.header().actions.is_some() { 0.0 } else { 0.7 };
+    let sampler = answer::sampler(&args.sample, temperature, &model, &["<end>", "<user>"])?;
     let memory = recall::asked(&args.recall, &model);
     let pool = recall::pool(memory.as_deref(), &model)?;
     let session = load::session_with(&model, pool.as_ref())?;
     let stops = args.sample.stop.clone();
     let (threads, file) = (args.model.device.threads, args.model.model.clone());
     let (map, said, learner) = (None, [None, None], None);
-    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map, said, learner, threads, file };
-    interrupt::listen();
     let person = io::stdin().is_terminal();
+    // Nobody can answer a question where lines come from a pipe.
+    let unasked = if person && io::stderr().is_terminal() { Learns::Ask } else { Learns::Off };
+    let can = memory.is_some() && model.header().bank.is_some() && model.config().turn > 0;
+    let learns = if can { args.learn.unwrap_or(unasked) } else { Learns::Off };
+    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map, said, learner, learns, threads, file };
+    interrupt::listen();
     if person {
         chat.banner(args.model.model.as_deref());
     }
-    let mut lines = io::stdin().lock();
     loop {
         if person {
             eprint!("{}", bold("> "));
@@ -77,7 +84,8 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
         }
         let mut line = Vec::new();
         interrupt::at_prompt(true);
-        let read = lines.read_until(b'\n', &mut line);
+        // Locked for one line only: questions are answered there too.
+        let read = io::stdin().lock().read_until(b'\n', &mut line);
         interrupt::at_prompt(false);
         interrupt::clear();
         match read {
@@ -123,17 +131,31 @@ impl Chat {
         }
         self.said.rotate_right(1);
         self.said[0] = Some(text.to_string());
-        self.say(&Input { now: input::now(None)?, ..Input::words(text) })
+        if self.say(&Input { now: input::now(None)?, ..Input::words(text) })? {
+            return self.offer();
+        }
+        Ok(())
     }
 
-    fn say(&mut self, said: &Input) -> Done {
+    /// Something was told and understood: it may be kept for good.
+    fn offer(&mut self) -> Done {
+        let learn = match self.learns {
+            Learns::Off => false,
+            Learns::Ask => files::confirm(&faint("Remember this for good?")),
+            Learns::Auto => true,
+        };
+        if learn { self.command("learn") } else { Ok(()) }
+    }
+
+    /// Says something and shows the answer. Whether the answer takes note of something that was told.
+    fn say(&mut self, said: &Input) -> Done<bool> {
         let tokenizer = self.model.tokenizer();
         let prompt = said.prompt(&self.model, self.session.position() > 0)?;
         self.map = None;
         match answer::take_in(&mut self.session, &prompt, self.model.config().sections > 0) {
             Err(Failure::Interrupted(_)) => {
                 note(&faint("(not all of it was read)"));
-                return Ok(());
+                return Ok(false);
             }
             other => self.map = other?,
         }
@@ -147,7 +169,7 @@ impl Chat {
         }
         // Each answer its own draws, also when a seed was given: the same question twice is not the same draw twice.
         self.sampler.seed = self.sampler.seed.wrapping_add(1);
-        Ok(())
+        Ok(answer.actions.is_empty() && takes_note(&answer.text))
     }
 
     /// A command; what goes wrong is said and the chat goes on.
@@ -225,7 +247,7 @@ impl Chat {
         let (file, words) = found.unwrap_or((rest, ""));
         let said = Input { now: input::now(None)?, ..Input::words(words) };
         let said = if sees { said.seeing(Path::new(file))? } else { said.hearing(Path::new(file))? };
-        self.say(&said)
+        self.say(&said).map(drop)
     }
 
     /// The memory's file.
@@ -304,6 +326,11 @@ impl Chat {
         note(&faint("forgotten"));
         Ok(())
     }
+}
+
+/// Whether an answer says that it took note of something, as models of `examples/assistant` are taught to.
+fn takes_note(answer: &str) -> bool {
+    ["Got it, ", "Nice to meet you, "].iter().any(|start| answer.trim_start().starts_with(start))
 }
 
 /// Whether a turn says that the answer before was not what was meant.

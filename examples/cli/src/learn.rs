@@ -16,7 +16,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 pub(crate) fn learn(args: &LearnArgs) -> Done {
     let teaching = teaching(args)?;
     let model = load::to_learn(args.model.as_deref(), args.threads)?;
-    let path = recall::path(args.memory.as_deref(), model.id()).ok_or_else(recall::nowhere)?;
+    let path = recall::path(args.memory.as_deref(), model.header().lineage()).ok_or_else(recall::nowhere)?;
     interrupt::listen();
     let mut memory = match args.check {
         // A dry run changes nothing, not even a memory that is not there yet.

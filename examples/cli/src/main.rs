@@ -14,6 +14,7 @@ mod eval;
 mod export;
 mod failure;
 mod files;
+mod grow;
 mod heat;
 mod input;
 mod inspect;
@@ -97,6 +98,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Selftest(args)) => selftest::selftest(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Quantize(args)) => quantize::quantize(&args),
+        Some(Command::Grow(args)) => grow::grow(&args),
         Some(Command::New(args)) => new::new(&args),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -7,7 +7,8 @@ use crate::{files, load, output, recall};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use lichen::Header;
-use lichen::memory::{Imported, Lesson, Memory, Texts};
+use lichen::learn::recited;
+use lichen::memory::{Imported, Lesson, Memory, Problem, Texts};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -15,15 +16,15 @@ use std::path::{Path, PathBuf};
 pub(crate) fn memory(args: &MemoryArgs) -> Done {
     let model = args.model.as_deref();
     let header = load::header(model, &load::bytes(model)?)?;
-    let path = recall::path(args.memory.as_deref(), &header.id).ok_or_else(recall::nowhere)?;
-    let at = At { path, header };
+    let path = recall::path(args.memory.as_deref(), header.lineage()).ok_or_else(recall::nowhere)?;
+    let at = At { path, model: args.model.clone(), header };
     match &args.command {
         MemoryCommand::List(args) => at.list(args.json),
         MemoryCommand::Show { id, json } => at.show(*id, *json),
         MemoryCommand::Undo { id } => at.undo(*id),
         MemoryCommand::Export { file, no_texts, yes } => at.export(file, !no_texts, *yes),
         MemoryCommand::Import { file } => at.import(file),
-        MemoryCommand::Verify(args) => at.verify(args.json),
+        MemoryCommand::Verify { hashes, json } => at.verify(*hashes, *json),
         MemoryCommand::Clear { yes } => at.clear(*yes),
         MemoryCommand::EraseTexts => at.erase_texts(),
     }
@@ -32,7 +33,16 @@ pub(crate) fn memory(args: &MemoryArgs) -> Done {
 /// A memory that may not be there yet, and its model.
 struct At {
     path: PathBuf,
+    /// The model's file; none for the built-in one.
+    model: Option<PathBuf>,
     header: Header,
+}
+
+/// How a lesson's prompts were answered.
+struct Recited {
+    lesson: u64,
+    right: usize,
+    of: usize,
 }
 
 impl At {
@@ -121,21 +131,41 @@ standard output{untold}",
         )))
     }
 
-    fn verify(&self, as_json: bool) -> Done {
+    fn verify(&self, hashes: bool, as_json: bool) -> Done {
         let memory = self.read()?;
-        let problems = memory.as_ref().map_or_else(|| Ok(Vec::new()), Memory::verify)?;
+        let mut problems = memory.as_ref().map_or_else(|| Ok(Vec::new()), Memory::verify)?;
+        let lessons = match &memory {
+            // What is damaged is not asked anything.
+            Some(memory) if problems.is_empty() => memory.list()?,
+            _ => Vec::new(),
+        };
+        let asked = match &memory {
+            Some(memory) if !hashes => self.recite(memory, &lessons)?,
+            _ => Vec::new(),
+        };
+        problems.extend(asked.iter().filter(|asked| asked.right * 4 < asked.of * 3).map(|asked| Problem {
+            lesson: asked.lesson,
+            what: format!("only {} of {} answers are as it taught them: teach it again", asked.right, asked.of),
+        }));
         let path = self.path.display();
         if as_json {
             let all: Vec<Value> = problems.iter().map(|p| json!({ "lesson": p.lesson, "what": p.what })).collect();
-            print_json(&json!({ "memory": path.to_string(), "ok": all.is_empty(), "problems": all }))?;
+            let asked: Vec<Value> = asked
+                .iter()
+                .map(|asked| json!({ "lesson": asked.lesson, "right": asked.right, "asked": asked.of }))
+                .collect();
+            let ok = problems.is_empty();
+            print_json(&json!({ "memory": path.to_string(), "ok": ok, "problems": all, "answers": asked }))?;
         } else if problems.is_empty() {
-            let lessons = memory.map_or_else(|| Ok(Vec::new()), |memory| memory.list())?;
             let bare = lessons.iter().filter(|lesson| lesson.texts.is_none()).count();
             let bare = match bare {
                 0 => String::new(),
                 _ => format!("; of {bare} what was said is not kept, so their sections alone were checked"),
             };
             print(&format!("{}, all as they were committed{bare}\n", count(lessons.len(), "lesson")))?;
+            for Recited { lesson, right, of } in &asked {
+                print(&format!("lesson {lesson}: {right} of {of} answers as it taught them\n"))?;
+            }
         }
         if problems.is_empty() {
             return Ok(());
@@ -144,9 +174,26 @@ standard output{untold}",
             problems.iter().try_for_each(|problem| print(&format!("{problem}\n")))?;
         }
         Err(Failure::Failed(format!(
-            "{path} is damaged in {}; import a backup into a new memory, undo the lesson, or clear all",
+            "{path} is not as it should be in {}; import a backup into a new memory, undo the lesson, or clear all",
             count(problems.len(), "place")
         )))
+    }
+
+    /// Asks again what the open lessons taught, of those whose texts are kept.
+    fn recite(&self, memory: &Memory, lessons: &[Lesson]) -> Done<Vec<Recited>> {
+        let told = |lesson: &&Lesson| lesson.texts.as_ref().is_some_and(|t| !t.frames.is_empty());
+        let told: Vec<&Lesson> = lessons.iter().filter(|l| l.replaced_by.is_none()).filter(told).collect();
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        let model = load::to_learn(self.model.as_deref(), None)?;
+        let pool = pollster::block_on(memory.pool(&model))?;
+        let mut session = load::session_with(&model, Some(&pool))?;
+        let recite = |lesson: &&Lesson| {
+            let frames = lesson.texts.as_ref().map_or(&[][..], |texts| &texts.frames);
+            Ok(Recited { lesson: lesson.id, right: recited(&mut session, frames)?, of: frames.len() })
+        };
+        told.iter().map(recite).collect()
     }
 
     fn clear(&self, yes: bool) -> Done {

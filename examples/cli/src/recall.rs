@@ -60,7 +60,7 @@ pub(crate) fn exists(path: &Path) -> bool {
 pub(crate) fn asked(args: &RecallArgs, model: &Model) -> Option<PathBuf> {
     match args.no_memory {
         true => None,
-        false => path(args.memory.as_deref(), model.id()),
+        false => path(args.memory.as_deref(), model.header().lineage()),
     }
 }
 

@@ -96,8 +96,15 @@ pub(crate) enum MemoryCommand {
         /// File to read
         file: PathBuf,
     },
-    /// Check every lesson against its SHA-256, its model and the others
-    Verify(JsonArgs),
+    /// Check every lesson against its SHA-256 and its model, and ask again what it taught
+    Verify {
+        /// Look at the sections alone, and ask nothing
+        #[arg(long)]
+        hashes: bool,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Take all lessons back
     Clear {
         /// Do not ask

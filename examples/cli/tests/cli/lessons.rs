@@ -106,9 +106,16 @@ fn lessons_are_listed_shown_and_taken_back() {
     }
     let shown = memory(&path, &model, &["show", "3", "--json"]).json();
     assert_eq!((&shown["receipt"]["loss_after"], &shown["frames"][0][1]), (&0.5.into(), &"Without sugar.".into()));
-    let verified = memory(&path, &model, &["verify"]).ok().out;
+    let verified = memory(&path, &model, &["verify", "--hashes"]).ok().out;
     assert!(verified.contains("3 lessons, all as they were committed"), "{verified}");
-    assert_eq!(memory(&path, &model, &["verify", "--json"]).json()["ok"], true);
+    assert_eq!(memory(&path, &model, &["verify", "--hashes", "--json"]).json()["ok"], true);
+    // What these sections hold was never learned, and it shows when the model is asked.
+    memory(&path, &model, &["verify"]).fails(1, &["not as it should be in 2 places"]);
+    let ran = memory(&path, &model, &["verify", "--json"]);
+    assert_eq!(ran.status, Some(1));
+    let asked: Value = serde_json::from_str(&ran.out).expect("standard output is one JSON value");
+    assert_eq!((&asked["answers"][0]["lesson"], &asked["answers"][0]["right"]), (&2.into(), &0.into()));
+    assert!(asked["problems"][0]["what"].as_str().is_some_and(|what| what.contains("answers are as it taught them")));
     memory(&path, &model, &["show", "7"]).fails(1, &["no lesson 7"]);
     let undone = memory(&path, &model, &["undo"]).ok();
     assert!(undone.err.contains("lesson 3 is undone; lesson 1") && undone.out.is_empty(), "{}", undone.err);
@@ -295,7 +302,7 @@ fn a_damaged_lesson_is_named() {
     drop(store);
     let ran = memory(&path, &model, &["verify"]);
     assert!(ran.out.contains("lesson 2: the SHA-256"), "{}", ran.out);
-    ran.fails(1, &["damaged in 1 place", "undo"]);
+    ran.fails(1, &["not as it should be in 1 place", "undo"]);
     let ran = memory(&path, &model, &["verify", "--json"]);
     let problems: Value = serde_json::from_str(&ran.out).expect("is JSON");
     assert_eq!((&problems["ok"], &problems["problems"][0]["lesson"]), (&false.into(), &2.into()));

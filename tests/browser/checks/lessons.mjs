@@ -1,0 +1,92 @@
+// What is taught in a tab. Each export is a check.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { NOW, answers, native, open, say } from "../steps.mjs";
+
+/** What is taught on the page stays, over reloads and in other tabs, can be taken elsewhere as a file, and taken back. */
+export async function lessons(world) {
+  const { context, page, server, lichen, model, folder } = world;
+  await open(world);
+  await page.click('[data-show="memory"]');
+  const learns = await page.evaluate(() => !document.getElementById("teach").hidden);
+  if (!learns) return world.say("this model cannot learn");
+  const [order, timer] = ["Order me a coffee.", "Set a timer for ten minutes."];
+  const ask = async (where, device = "cpu") => (await answers(where, device, [order, timer].map((text) => ({ text, now: NOW })))).all;
+  const before = await ask(page);
+  const shown = (where) => where.locator("#lessons li").count();
+  const listed = async (where, text, count) => {
+    await where.waitForFunction((n) => document.querySelectorAll("#lessons li").length === n, count, { timeout: 20_000 });
+    if (text) assert.match(await where.locator("#memory-said").innerText(), text);
+  };
+
+  // A lesson that is cancelled leaves nothing.
+  await page.fill("#lesson", "I take my coffee without sugar.");
+  await page.click("#teach-go");
+  await page.click("#teach-stop");
+  await page.waitForFunction(() => document.getElementById("taught").textContent.includes("nothing was learned"));
+  assert.equal(await shown(page), 0);
+
+  // A lesson; the conversation goes on meanwhile.
+  const started = Date.now();
+  await page.click("#teach-go");
+  await say(page, "Turn on the light in the kitchen.");
+  assert.ok(await page.isVisible("#teach-stop"), "the lesson was over before an answer came");
+  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 240_000 });
+  const receipt = await page.locator("#taught").innerText();
+  assert.match(receipt, /^Learned as lesson 1/);
+  world.say(`${((Date.now() - started) / 1000).toFixed(1)} s with what is prepared once; ${receipt}`);
+  await listed(page, null, 1);
+  const after = await ask(page);
+  assert.notDeepEqual(after[0].ids, before[0].ids, "the lesson changes nothing");
+  assert.deepEqual(after[1].ids, before[1].ids, "the lesson changes what it should not");
+  world.say(`${JSON.stringify(before[0].actions)} became ${JSON.stringify(after[0].actions)}`);
+
+  // It is there after a reload, in a second tab, and on a GPU.
+  await page.reload();
+  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  await page.click('[data-show="memory"]');
+  await listed(page, null, 1);
+  assert.deepEqual(await ask(page), after);
+  const gpu = await ask(page, "gpu");
+  assert.deepEqual(gpu.map(({ actions }) => actions), after.map(({ actions }) => actions));
+  const other = await context.newPage();
+  await open({ page: other, server });
+  await other.click('[data-show="memory"]');
+  await listed(other, null, 1);
+
+  // A file goes to the command and comes back.
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  const file = join(folder, "from-the-page.memory");
+  await download.saveAs(file);
+  const memory = join(folder, "native.memory");
+  await promisify(execFile)(lichen, ["memory", "-m", model, "--memory", memory, "import", file]);
+  for (const [i, text] of [order, timer].entries()) {
+    const want = await native(world, "-p", text, "--now", NOW, "--memory", memory);
+    assert.deepEqual(after[i].ids, want.tokens, text);
+  }
+  const back = join(folder, "from-the-command.memory");
+  await promisify(execFile)(lichen, ["memory", "-m", model, "--memory", memory, "export", back]);
+
+  // Taken back in one tab, it is gone in both, to the last token.
+  await other.locator("#lessons button").first().click();
+  await listed(other, /taken back/, 0);
+  await listed(page, null, 0);
+  assert.deepEqual(await ask(page), before);
+  await page.setInputFiles("#memory-file", back);
+  await listed(page, /1 learned/, 1);
+  assert.deepEqual(await ask(other), after);
+  await page.setInputFiles("#memory-file", { name: "nonsense", mimeType: "", buffer: Buffer.from("no memory at all, by no means") });
+  await page.waitForFunction(() => document.getElementById("memory-said").textContent.includes("no whole exported memory"));
+  await page.click("#erase");
+  await page.click("#confirm-yes");
+  await page.waitForFunction(() => document.getElementById("memory-said").textContent.includes("erased"));
+  assert.match(await page.locator("#lessons").innerText(), /what was said is erased/);
+  assert.deepEqual(await ask(page), after);
+  await page.click("#clear");
+  await page.click("#confirm-yes");
+  await listed(page, /taken back/, 0);
+  assert.deepEqual(await ask(other), before);
+}

@@ -1,0 +1,107 @@
+// The page itself. Each export is a check.
+
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { serve } from "../serve.mjs";
+import { PROMPTS, open, say } from "../steps.mjs";
+
+/** The self-test's table. */
+export async function selftest(world) {
+  const { page } = world;
+  await open(world);
+  await page.click("[data-show=device]");
+  for (const device of ["cpu", "gpu"]) {
+    await page.evaluate(() => delete document.getElementById("selftest").dataset.result);
+    await page.click(`#test-${device}`);
+    await page.waitForSelector("#selftest[data-result]", { timeout: 600_000 });
+    const caption = (await page.textContent("#selftest caption")).trim();
+    assert.match(caption, /all \d+ cases agree/);
+    world.say(caption);
+  }
+}
+/** The example of the package's README. */
+export async function example(world) {
+  const { page, context, dist, folder } = world;
+  const readme = await readFile(join(dist, "lichen", "README.md"), "utf8");
+  await writeFile(join(folder, "index.html"), readme.match(/```html\n([^]*?)```/)[1]);
+  const plain = await serve({ "/example.html": folder, "/": dist });
+  world.expect(plain.url);
+  world.expect("404");
+  await page.goto(`${plain.url}/example.html`);
+  await page.waitForFunction(() => document.getElementById("answer").textContent.length > 10, null, { timeout: 60_000 });
+  world.say((await page.textContent("#answer")).trim().replaceAll("\n", " "));
+  await page.close();
+  await context.close();
+  plain.close();
+}
+/** Everything has a name, nothing is wider than the screen, axe finds nothing serious: in three sizes, light and dark. */
+export async function looks(world) {
+  const { page } = world;
+  const axe = await readFile(join(process.env.TOOLS, "node_modules", "axe-core", "axe.min.js"), "utf8");
+  await open(world);
+  await say(page, PROMPTS[0]);
+  await say(page, PROMPTS[1]);
+  await page.evaluate(axe);
+  let rules = 0;
+  for (const [size, width, height, colorScheme] of [
+    ["phone", 360, 740, "light"],
+    ["tablet", 820, 1180, "dark"],
+    ["desktop", 1440, 900, "light"],
+    ["desktop-dark", 1440, 900, "dark"],
+  ]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height });
+    for (const view of ["chat", "memory", "sections", "device"]) {
+      const button = page.locator(`[data-show=${view}]`);
+      if (!(await button.isVisible())) continue;
+      await button.click();
+      await page.waitForTimeout(100);
+      const found = await page.evaluate(audit);
+      assert.deepEqual(found, [], `${size}, ${view}`);
+      const { passes, violations } = await page.evaluate(() => window.axe.run(document));
+      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+      assert.deepEqual(serious.map(({ help, nodes }) => [help, ...nodes.map(({ html }) => html)]), [], `${size}, ${view}`);
+      rules = Math.max(rules, passes.length);
+      const folder = process.env.SCREENSHOTS;
+      if (folder) await page.screenshot({ path: join(folder, `${size}-${view}.png`) });
+    }
+  }
+  assert.ok(rules > 10, "axe looked at nothing");
+  world.say(`${rules} rules of axe hold`);
+}
+/** Runs in the page: what is too wide, without a name, too small to touch or too faint to read. */
+function audit() {
+  const found = [];
+  const root = document.documentElement;
+  if (root.scrollWidth > root.clientWidth) found.push(`the page is ${root.scrollWidth} wide`);
+  const seen = (element) => element.checkVisibility() && !element.closest(".hidden");
+  for (const element of document.querySelectorAll("button, input, select, textarea, audio, canvas, [tabindex='0']")) {
+    if (!seen(element) || element.getAttribute("aria-hidden") === "true") continue;
+    const named = element.ariaLabel || element.title || element.labels?.length || element.textContent.trim() || element.getAttribute("aria-labelledby");
+    if (!named) found.push(`no name: ${element.outerHTML.slice(0, 80)}`);
+    const { height } = element.getBoundingClientRect();
+    if (element.matches("button") && height < 24) found.push(`too low: ${element.textContent}`);
+  }
+  const parse = (text) => text.match(/[\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.textContent.trim() || !seen(element) || element.closest(":disabled, noscript")) continue;
+    const [a, b] = [luminance(parse(getComputedStyle(element).color)), luminance(ground(element))].sort((x, y) => y - x);
+    const contrast = (a + 0.05) / (b + 0.05);
+    if (contrast < 4.5) found.push(`contrast ${contrast.toFixed(1)}: ${walker.currentNode.textContent.slice(0, 40)}`);
+  }
+  return found;
+}
