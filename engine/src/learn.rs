@@ -262,8 +262,9 @@ impl Learner {
         }
         Ok(known)
     }
-    /// The vectors of turns at the start of a conversation, less the background.
-    fn turns<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Result<Vec<Vec<f32>>, Error> {
+    /// The vectors of turns at the start of a conversation, less the background: `[turn]` numbers each, whose cosines
+    /// say what is about the same thing.
+    pub fn turns<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Result<Vec<Vec<f32>>, Error> {
         let talks = said.map(|said| self.talk(&[(said, &[])], false)).collect::<Result<Vec<_>, _>>()?;
         let mut turns = vec![Vec::new(); talks.len()];
         for group in Reader::groups(&talks) {
@@ -274,6 +275,11 @@ impl Learner {
         }
         Ok(turns)
     }
+}
+
+/// How far a lesson's section opens for a turn with this vector, from 0 to 1.
+pub fn opening(written: &Written, turn: &[f32]) -> f32 {
+    Gate::of(written, turn.len()).open(turn)
 }
 
 /// How many of a lesson's prompts a session answers as it taught them, each in a conversation of its own. The session

@@ -319,6 +319,9 @@ pub(crate) struct EvalArgs {
     /// Say a lesson in the same session as its probes
     #[arg(long)]
     pub(crate) in_context: bool,
+    /// Learn nothing: before each prompt, say the lesson again that is nearest to it (lessons, for comparison)
+    #[arg(long, conflicts_with = "in_context")]
+    pub(crate) retrieval: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -18,7 +18,7 @@ pub(crate) fn grow(args: &GrowArgs) -> Done {
     })?;
     let (old, new) = (before.config(), grown.config());
     note(&format!(
-        "{}: {} sections a layer instead of {}, {} weights instead of {}, {} active as before, {}",
+        "{}: {} sections a layer instead of {}, {} weights instead of {}, {} active, {}",
         args.out.display(),
         new.sections,
         old.sections,

@@ -35,7 +35,8 @@ fn as_json(file: Option<String>, header: &Header, verified: Option<bool>) -> Val
     let parts: Map<String, Value> =
         header.storage.parts().into_iter().map(|(part, held)| (part.into(), held.name().into())).collect();
     json!({
-        "file": file, "id": header.id, "parent": header.parent, "about": header.about, "bytes": header.file_len(),
+        "file": file, "id": header.id, "parent": header.parent, "grown_from": header.grown_from,
+        "about": header.about, "bytes": header.file_len(),
         "storage": header.storage.to_string(), "parts": parts, "config": c, "tokenizer_tokens": header.tokenizer.vocab(),
         "total_params": c.total_params(), "active_params": c.active_params(),
         "active_section_share": c.active_section_share(), "active_bytes_per_token": header.storage.active_bytes(c),

@@ -2,6 +2,7 @@
 //!
 //! ```json
 //! {
+//!   "like": "other.json" (a recipe beside this one: all is as there but for what this one says),
 //!   "about": "what the model is, for those who chat with it",
 //!   "model": "nano", or {"like": "nano", "layers": 4}, or all sizes; "vocab" is the tokenizer's,
 //!   "tokenizer": "bytes", or {"bpe": 2048} (learned from the training text),
@@ -23,6 +24,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Recipes that may be like one another in a row.
+const DEPTH: usize = 8;
 
 /// What to train.
 #[derive(Clone, Debug, Deserialize)]
@@ -70,9 +74,8 @@ fn half() -> StorageArg {
 impl Recipe {
     /// Reads and checks a recipe, all but what needs the data.
     pub(crate) fn read(path: &Path) -> Done<Self> {
-        let text = fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
         let bad = |e: String| Failure::Failed(format!("recipe {}: {e}", path.display()));
-        let mut recipe: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
+        let mut recipe: Self = serde_json::from_value(whole(path, 0)?).map_err(|e| bad(e.to_string()))?;
         if let Some(file) = &recipe.actions {
             let file = path.parent().unwrap_or(Path::new("")).join(file);
             let json = fs::read_to_string(&file).map_err(|e| Failure::file("read", &file, &e))?;
@@ -167,6 +170,33 @@ impl Recipe {
     }
 }
 
+/// A recipe with what it leaves to the one that it is like.
+fn whole(path: &Path, depth: usize) -> Done<Value> {
+    let text = fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
+    let bad = |e: &str| Failure::Failed(format!("recipe {}: {e}", path.display()));
+    let mut own: Value = serde_json::from_str(&text).map_err(|e| bad(&e.to_string()))?;
+    match own.as_object_mut().and_then(|own| own.remove("like")) {
+        None => Ok(own),
+        Some(_) if depth == DEPTH => Err(bad("it is like a recipe that is like another, and so on without an end")),
+        Some(Value::String(other)) => {
+            let mut all = whole(&path.parent().unwrap_or(Path::new("")).join(other), depth + 1)?;
+            lay_over(&mut all, own);
+            Ok(all)
+        }
+        Some(_) => Err(bad("\"like\" must be the name of a recipe's file")),
+    }
+}
+
+/// Replaces what `own` names, in objects within objects too.
+fn lay_over(all: &mut Value, own: Value) {
+    match (all, own) {
+        (Value::Object(all), Value::Object(own)) => {
+            own.into_iter().for_each(|(key, value)| lay_over(all.entry(key).or_insert(Value::Null), value));
+        }
+        (all, own) => *all = own,
+    }
+}
+
 fn to_object(value: serde_json::Result<Value>) -> Done<serde_json::Map<String, Value>> {
     match value {
         Ok(Value::Object(map)) => Ok(map),
@@ -201,13 +231,33 @@ mod tests {
     }
 
     #[test]
+    fn a_recipe_may_be_like_another() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("writes");
+        let read = |name: &str| Recipe::read(&folder.path().join(name));
+        write("a.json", r#"{"model": {"like": "nano", "layers": 4}, "train": {"steps": 7, "lr": 0.5}}"#);
+        write("b.json", r#"{"like": "a.json", "about": "b", "model": {"layers": 3}, "train": {"steps": 9}}"#);
+        let b = read("b.json").expect("reads");
+        assert_eq!((b.about.as_str(), b.train.steps, b.train.lr), ("b", 9, 0.5));
+        assert_eq!(b.config(260).expect("is valid"), Config { vocab: 260, layers: 3, ..Config::nano() });
+        write("c.json", r#"{"like": "c.json"}"#);
+        write("d.json", r#"{"like": 4}"#);
+        write("e.json", r#"{"like": "nothing.json"}"#);
+        for bad in ["c.json", "d.json", "e.json"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_recipes_of_this_repository_are_valid() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes");
         let mut found = 0;
         for entry in fs::read_dir(folder).expect("the recipes are there") {
             let path = entry.expect("reads").path();
-            Recipe::read(&path).expect("is valid");
-            found += 1;
+            if path.extension().is_some_and(|extension| extension == "json") {
+                Recipe::read(&path).expect("is valid");
+                found += 1;
+            }
         }
         assert!(found >= 2);
     }

@@ -7,7 +7,7 @@ use crate::failure::{Done, Failure};
 use crate::output::note;
 use crate::{learn, load, readers};
 use lichen::data::{Speaker, Turn};
-use lichen::learn::{Step, Teaching};
+use lichen::learn::{Learner, Step, Teaching, opening};
 use lichen::plastic::{Plastic, Written};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ use std::time::Instant;
 
 /// Most tokens of an answer.
 const MOST: usize = 96;
+/// Cosine from which on what was said is taken to be about what is asked, in the comparison with retrieval.
+const NEAR: f32 = 0.6;
 /// Lessons whose direct probes tell how much is kept.
 const FIRST: usize = 50;
 
@@ -163,11 +165,11 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     let (mut passed, mut first) = (Vec::new(), Vec::new());
     for (i, lesson) in lessons.iter().enumerate() {
         step(i, lessons.len())?;
-        let newer = lessons[i + 1..].iter().any(|newer| {
-            newer.replaces.as_ref() == Some(&lesson.id) || newer.about.is_some() && newer.about == lesson.about
-        });
-        for probe in lesson.probes.iter().filter(|probe| probe.say.is_some() || !newer) {
+        for probe in counting(&lessons, i) {
             let right = passes(&mut asker, lesson, probe, &[])?;
+            if !right {
+                tell_open(&mut learner, &lessons, &written, &probe.prompt)?;
+            }
             passed.push((probe.kind, right));
             if probe.kind == Kind::Direct && i < FIRST {
                 first.push(right);
@@ -179,6 +181,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
         let after = asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?;
         if after != *before {
             wrong(&prompt.prompt, &before.whole(), &after.whole());
+            tell_open(&mut learner, &lessons, &written, &prompt.prompt)?;
         }
         same.push(after == *before);
     }
@@ -199,6 +202,84 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     report.set("lesson_bytes", bytes);
     report.set("in_context", false);
     Ok(())
+}
+
+/// Probes of a lesson to which its answer is the right one: where a newer lesson tells the same fact, only those that
+/// are asked after something else was said.
+fn counting(lessons: &[Lesson], i: usize) -> impl Iterator<Item = &Probe> {
+    let lesson = &lessons[i];
+    let newer = lessons[i + 1..].iter().any(|newer| {
+        newer.replaces.as_ref() == Some(&lesson.id) || newer.about.is_some() && newer.about == lesson.about
+    });
+    lesson.probes.iter().filter(move |probe| probe.say.is_some() || !newer)
+}
+
+/// Says with -v which lessons open for a prompt, and how far.
+fn tell_open(learner: &mut Learner, lessons: &[Lesson], written: &HashMap<u64, Written>, prompt: &str) -> Done {
+    if !log::log_enabled!(log::Level::Info) {
+        return Ok(());
+    }
+    for turn in learner.turns([prompt].into_iter())? {
+        let mut open: Vec<(f32, &str)> =
+            written.iter().map(|(id, w)| (opening(w, &turn), lessons[*id as usize].id.as_str())).collect();
+        open.retain(|(open, _)| *open > 0.0);
+        open.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let open: Vec<String> = open.iter().map(|(open, id)| format!("{id} {open:.2}")).collect();
+        note(&format!("    open: {}", if open.is_empty() { "nothing".into() } else { open.join(", ") }));
+    }
+    Ok(())
+}
+
+/// The other way to remember, for comparison: nothing is learned; what was said about what is asked, as far as the
+/// vectors of turns tell, is said again before it, in the same conversation.
+pub(super) fn retrieved(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
+    let lessons = read(args, files)?;
+    let model = load::to_learn(args.model.model.as_deref(), args.model.device.threads)?;
+    let mut learner = Learner::new(model)?;
+    let told: Vec<String> = lessons.iter().map(|lesson| lesson.teach.join(" ")).collect();
+    let keys = learner.turns(told.iter().map(String::as_str))?;
+    let mut found = |prompt: &str| -> Done<Option<usize>> {
+        let turns = learner.turns([prompt].into_iter())?;
+        let near = turns.first().and_then(|turn| {
+            let near = keys.iter().map(|key| cosine(key, turn)).enumerate();
+            // Of equals the newest.
+            near.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, near)| *near >= NEAR)
+        });
+        Ok(near.map(|(i, _)| i))
+    };
+    let mut passed = Vec::new();
+    for (i, lesson) in lessons.iter().enumerate() {
+        step(i, lessons.len())?;
+        for probe in counting(&lessons, i) {
+            let said = found(&probe.prompt)?.map_or(&[][..], |i| &lessons[i].teach);
+            passed.push((probe.kind, passes(asker, lesson, probe, said)?));
+        }
+    }
+    let known = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
+    let mut same = Vec::new();
+    for prompt in lessons.iter().flat_map(|lesson| &lesson.unrelated).filter(|prompt| !known(&prompt.about)) {
+        let turn = Turn::new(Speaker::User, &prompt.prompt);
+        let Some(i) = found(&prompt.prompt)? else {
+            same.push(true);
+            continue;
+        };
+        let before = asker.alone(&turn, None, MOST)?;
+        asker.forget()?;
+        for said in &lessons[i].teach {
+            asker.ask(&Turn::new(Speaker::User, said), None, MOST)?;
+        }
+        same.push(asker.ask(&turn, None, MOST)? == before);
+    }
+    shares(&passed, report);
+    report.share("locality", &same);
+    report.set("n", lessons.len());
+    report.set("baseline", "retrieval");
+    Ok(())
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-12)
 }
 
 fn shares(passed: &[(Kind, bool)], report: &mut Report) {

@@ -57,6 +57,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
+        Suite::Lessons if args.retrieval => lessons::retrieved(args, &files, &mut asker, &mut report)?,
         Suite::Lessons if args.in_context => lessons::in_context(args, &files, &mut asker, &mut report)?,
         Suite::Lessons => lessons::taught(args, &files, &mut asker, &mut report)?,
     }

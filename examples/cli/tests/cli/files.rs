@@ -188,3 +188,21 @@ fn fewer_bits_run_and_say_what_they_cost() {
     lichen(&["quantize", &at("nothing"), "--to", "q4", "--out", &at("x")]).fails(1, &["nothing"]);
     assert!(!folder.path().join("x").exists());
 }
+
+#[test]
+fn a_model_that_grows_answers_as_before() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let before = lichen(&["inspect", &model(), "--json"]).json();
+    let sections = before["config"]["sections"].as_u64().expect("a number");
+    let more = (2 * sections).to_string();
+    let ran = lichen(&["grow", &model(), "--sections", &more, "--out", &at("grown")]).ok();
+    assert!(ran.err.contains(&format!("{more} sections a layer instead of {sections}")), "{}", ran.err);
+    let after = lichen(&["inspect", &at("grown"), "--verify", "--json"]).json();
+    assert_eq!((&after["config"]["sections"], &after["hashes_ok"]), (&(2 * sections).into(), &true.into()));
+    assert_eq!((&after["parent"], &after["grown_from"]), (&before["id"], &before["id"]));
+    assert_eq!(run(&at("grown")).ok().out, run(&model()).ok().out);
+    lichen(&["grow", &model(), "--sections", "1", "--out", &at("x")]).fails(1, &["sections is 1", "more than"]);
+    lichen(&["grow", &model(), "--sections", &more, "--out", &at("grown")]).fails(1, &["exists", "--yes"]);
+    assert!(!folder.path().join("x").exists());
+}
