@@ -34,7 +34,7 @@ const folder = await mkdtemp(join(tmpdir(), "lichen-"));
 const manifest = JSON.parse(await readFile(join(dist, "model.json"), "utf8"));
 const browser = await launch();
 const problems = [];
-const all = [answers, lessons, robust, page].flatMap((checks) => Object.entries(checks)).filter(([name]) => names.length === 0 || names.includes(name));
+const all = [answers, lessons, robust, thePage].flatMap((checks) => Object.entries(checks)).filter(([name]) => names.length === 0 || names.includes(name));
 for (const [name, check] of all) {
   // Each from nothing: another server, an empty profile.
   const server = await serve();
