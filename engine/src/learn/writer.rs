@@ -1,5 +1,8 @@
 //! Trains the slabs of one section: cross-entropy where the answer is to change, Kullback-Leibler divergence to the
 //! unchanged model where it is to stay, with nothing but the section's own weights moving.
+//!
+//! Up to where the section first opens a conversation is the unchanged model's: those rows run once, and every update
+//! goes on from the states that they leave.
 
 use super::cpu;
 use crate::error::Error;
@@ -19,7 +22,7 @@ const WARMUP: f32 = 4.0;
 /// Largest norm of the gradient.
 const CLIP: f64 = 1.0;
 /// Sequences that run at once.
-const BATCH: usize = 8;
+const BATCH: usize = 24;
 /// Weight of all that is to stay against all that is to change.
 const GUARD: f32 = 1.0;
 
@@ -53,14 +56,34 @@ pub(super) struct Losses {
     pub(super) guards: f64,
 }
 
+impl Sequence {
+    /// The first row that the section may change.
+    fn start(&self) -> usize {
+        let opens = self.open.iter().filter(|(_, by)| *by > 0.0).map(|(row, _)| *row);
+        opens.chain(self.targets.iter().map(|(row, _)| *row)).min().unwrap_or(0)
+    }
+}
+
+/// Sequences that run together.
 struct Group {
     members: Vec<usize>,
     graph: Graph,
     state: StateBuffers,
 }
 
+impl Group {
+    /// Rows of a sequence.
+    fn steps(&self) -> usize {
+        self.graph.ids.len() / self.members.len()
+    }
+}
+
 pub(super) struct Writer {
     sequences: Vec<Sequence>,
+    /// Of each sequence, the states of the pool's layers where the section first opens, part by part.
+    states: Vec<Vec<Vec<f32>>>,
+    /// What comes before that, until it has run.
+    before: Vec<Group>,
     groups: Vec<Group>,
     pool: Plastic,
     slabs: Vec<Buffer>,
@@ -99,22 +122,29 @@ impl Writer {
         pool.write(device, 0, &shut)?;
         let slabs: Vec<Buffer> = layers.clone().filter_map(|layer| pool.slabs(layer).cloned()).collect();
 
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(sequences[i].rows));
-        let mut activations = Pool::default();
-        let mut groups = Vec::new();
-        for members in order.chunks(BATCH) {
-            let steps = sequences[members[0]].rows.next_multiple_of(4);
-            let asked = members.iter().map(|&i| sequences[i].targets.len()).sum::<usize>().max(1);
-            let state = StateBuffers::declare(config, members.len());
-            let shape = Shape {
-                from: layers.start,
-                plastic: Some(pool.clone()),
-                ..Shape::new(members.len(), steps, Logits::Picked(asked))
+        let starts: Vec<usize> = sequences.iter().map(Sequence::start).collect();
+        let build = |length: &dyn Fn(usize) -> usize, shape: &dyn Fn(&[usize], usize) -> Shape| {
+            let mut order: Vec<usize> = (0..sequences.len()).filter(|&i| length(i) > 0).collect();
+            order.sort_by_key(|&i| std::cmp::Reverse(length(i)));
+            let mut activations = Pool::default();
+            let group = |members: &[usize]| -> Result<Group, Error> {
+                let steps = length(members[0]).next_multiple_of(4);
+                let state = StateBuffers::declare(config, members.len());
+                let shape = Shape { from: layers.start, ..shape(members, steps) };
+                let graph = graph::build_in(&mut activations, config, upper, &state, device, &shape, None)?;
+                Ok(Group { members: members.to_vec(), graph, state })
             };
-            let graph = graph::build_in(&mut activations, config, upper, &state, device, &shape, None)?;
-            groups.push(Group { members: members.to_vec(), graph, state });
-        }
+            order.chunks(BATCH).map(group).collect::<Result<Vec<_>, Error>>()
+        };
+        let before = build(&|i| starts[i], &|members, steps| Shape::new(members.len(), steps, Logits::Last).reused())?;
+        let groups = build(&|i| sequences[i].rows - starts[i], &|members, steps| {
+            let asked = members.iter().map(|&i| sequences[i].targets.len()).sum::<usize>().max(1);
+            Shape { plastic: Some(pool.clone()), ..Shape::new(members.len(), steps, Logits::Picked(asked)) }
+        })?;
+        // Where nothing comes before, the states are those of an empty stream.
+        let empty = StateBuffers::declare(config, 1);
+        let empty: Vec<Vec<f32>> =
+            empty.layers[layers.start..].iter().flatten().map(|(_, buffer)| vec![0.0; buffer.len()]).collect();
         let mut counts = [0f32; 2];
         for (_, target) in sequences.iter().flat_map(|s| &s.targets) {
             counts[usize::from(matches!(target, Target::Same(_)))] += 1.0;
@@ -122,7 +152,9 @@ impl Writer {
         Ok(Self {
             moments: slabs.iter().map(|b| Moments::zeros(b.len())).collect(),
             gradients: Gradients::new(&slabs),
+            states: vec![empty; sequences.len()],
             sequences,
+            before,
             groups,
             pool,
             slabs,
@@ -142,9 +174,13 @@ impl Writer {
     /// One group of sequences, forward and backward; after the last group of an update the section is changed. The
     /// answer is whether all updates are done and the losses of the result are known.
     pub(super) fn step(&mut self, model: &Model) -> Result<bool, Error> {
+        if let Some(group) = self.before.pop() {
+            self.lead_up(model, &group)?;
+            return Ok(false);
+        }
         let last = self.update == UPDATES;
-        if let Some(group) = self.groups.get(self.next) {
-            self.run(model, group.members.len(), last)?;
+        if self.next < self.groups.len() {
+            self.run(model, last)?;
             self.next += 1;
         }
         if self.next < self.groups.len() {
@@ -160,22 +196,50 @@ impl Writer {
         Ok(false)
     }
 
-    fn run(&mut self, model: &Model, count: usize, last: bool) -> Result<(), Error> {
+    /// Runs what comes before the section opens, and keeps the states. The rows end where the group's end: empty rows in
+    /// front of them leave empty states empty.
+    fn lead_up(&mut self, model: &Model, group: &Group) -> Result<(), Error> {
+        let (config, device, cpu) = (model.config(), model.device(), cpu(model)?);
+        let (steps, width) = (group.steps(), config.width);
+        let mut entering = vec![0f32; group.members.len() * steps * width];
+        for (rows, &i) in entering.chunks_mut(steps * width).zip(&group.members) {
+            let sequence = &self.sequences[i];
+            let start = sequence.start() * width;
+            rows[steps * width - start..].copy_from_slice(&sequence.entering[..start]);
+        }
+        let Some(rows) = &group.graph.entering else {
+            return Err(Error::Memory("a graph for writing lacks an end".into()));
+        };
+        device.write(rows, &entering)?;
+        group.state.reset(device)?;
+        device.run(&group.graph.recording, 1)?;
+        let parts = group.state.layers[plastic::layers(config).start..].iter().flatten();
+        for (part, (_, buffer)) in parts.enumerate() {
+            let all: Vec<f32> = cpu.values(&buffer.view())?;
+            for (state, &i) in all.chunks(buffer.len() / group.members.len()).zip(&group.members) {
+                self.states[i][part].copy_from_slice(state);
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, model: &Model, last: bool) -> Result<(), Error> {
         let (config, device, cpu) = (model.config(), model.device(), cpu(model)?);
         let group = &self.groups[self.next];
-        let (width, vocab) = (config.width, config.vocab);
-        let steps = group.graph.ids.len() / count;
+        let (width, vocab, steps, count) = (config.width, config.vocab, group.steps(), group.members.len());
         let mut entering = vec![0f32; count * steps * width];
         let (mut ids, mut open) = (vec![NONE; count * steps * OPEN], vec![0f32; count * steps * OPEN]);
         let mut picked = Vec::new();
         for (b, &i) in group.members.iter().enumerate() {
             let s = &self.sequences[i];
-            entering[b * steps * width..][..s.rows * width].copy_from_slice(&s.entering[..s.rows * width]);
+            let start = s.start();
+            let rows = &s.entering[start * width..s.rows * width];
+            entering[b * steps * width..][..rows.len()].copy_from_slice(rows);
             for &(row, by) in s.open.iter().filter(|(_, by)| *by > 0.0) {
-                let at = (b * steps + row) * OPEN;
+                let at = (b * steps + row - start) * OPEN;
                 (ids[at], open[at]) = (0, by);
             }
-            picked.extend(s.targets.iter().map(|(row, _)| (b * steps + row) as u32));
+            picked.extend(s.targets.iter().map(|(row, _)| (b * steps + row - start) as u32));
         }
         let ends = (&group.graph.entering, &group.graph.opened, &group.graph.picked);
         let (Some(rows), Some((to_ids, to_open)), Some(to_picked)) = ends else {
@@ -187,6 +251,11 @@ impl Writer {
         device.write(to_open, &open)?;
         device.write(&to_picked.view(), &picked)?;
         group.state.reset(device)?;
+        let parts = group.state.layers[plastic::layers(config).start..].iter().flatten();
+        for (part, (_, buffer)) in parts.enumerate() {
+            let states: Vec<f32> = group.members.iter().flat_map(|&i| self.states[i][part].iter().copied()).collect();
+            device.write(&buffer.view(), &states)?;
+        }
         let tape = cpu.run_taped(&group.graph.recording)?;
         let logits: Vec<f32> = cpu.values(&group.graph.logits.slice(0, picked.len() * vocab))?;
         let mut seed = vec![0f32; group.graph.logits.len()];

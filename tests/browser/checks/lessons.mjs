@@ -44,6 +44,8 @@ export async function lessons(world) {
   assert.deepEqual(after[1].ids, before[1].ids, "the lesson changes what it should not");
   world.say(`${JSON.stringify(before[0].actions)} became ${JSON.stringify(after[0].actions)}`);
 
+  assert.match(await say(page, "What do you know about me?"), /1\. I take my coffee without sugar\./);
+
   // It is there after a reload, in a second tab, and on a GPU.
   await page.reload();
   await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
@@ -89,4 +91,19 @@ export async function lessons(world) {
   await page.click("#confirm-yes");
   await listed(page, /taken back/, 0);
   assert.deepEqual(await ask(other), before);
+}
+
+/** What was said in a conversation can be kept for good by one button, and taken back in plain words. */
+export async function offered(world) {
+  const { page } = world;
+  await open(world);
+  assert.match(await say(page, "My sister is called Marta."), /Marta/);
+  await page.click("#log .offer");
+  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 240_000 });
+  assert.match(await page.locator("#taught").innerText(), /^Learned as lesson 1/);
+  await page.click("#forget");
+  assert.match(await say(page, "What is my sister called?"), /Marta/);
+  assert.match(await say(page, "Forget that."), /Lesson 1 is taken back/);
+  await page.click("#forget");
+  assert.doesNotMatch(await say(page, "What is my sister called?"), /Marta/);
 }

@@ -75,6 +75,8 @@ function audit() {
   const found = [];
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) found.push(`the page is ${root.scrollWidth} wide`);
+  const { bottom } = document.querySelector("main").getBoundingClientRect();
+  if (Math.abs(bottom - root.clientHeight) > 1) found.push(`the page ends at ${bottom} of ${root.clientHeight}`);
   const seen = (element) => element.checkVisibility() && !element.closest(".hidden");
   for (const element of document.querySelectorAll("button, input, select, textarea, audio, canvas, [tabindex='0']")) {
     if (!seen(element) || element.getAttribute("aria-hidden") === "true") continue;

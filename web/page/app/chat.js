@@ -77,6 +77,25 @@ class Answer {
     this.#follow();
   }
 
+  /** An answer that is not the model's. */
+  say(text) {
+    this.#item.removeAttribute("aria-busy");
+    this.#item.append(el("div", { className: "said" }, text), el("div", { className: "cost" }, "from its memory"));
+    $("spoken").textContent = `Lichen: ${text}`;
+    this.#follow();
+  }
+
+  /** Something that can be done with it, once. */
+  offer(text, run) {
+    const button = el("button", { type: "button", className: "offer" }, text);
+    button.addEventListener("click", () => {
+      button.remove();
+      run();
+    });
+    this.#item.append(button);
+    this.#follow();
+  }
+
   fail(error) {
     this.#item.removeAttribute("aria-busy");
     if (error.name === "AbortError") return;

@@ -10,6 +10,9 @@ import { HeatMap } from "./heat.js";
 import { MemoryPanel } from "./memory.js";
 import { offline } from "./offline.js";
 
+/** How an answer begins that took note of something; the model is taught to begin so. */
+const TAKES_NOTE = /^(Got it|Nice to meet you), /;
+
 const EXAMPLES = ["Set a timer for ten minutes.", "Turn on the light in the kitchen.", "What can you do?"];
 
 const heat = new HeatMap();
@@ -119,6 +122,12 @@ async function say(turn) {
   const answer = chat.answer();
   setStatus("Thinking");
   try {
+    const known = turn.picture || turn.sound ? null : await memory.answer(turn.text);
+    if (known !== null) {
+      answer.say(known);
+      setStatus(`Ready on ${lichen.info.device.name}`);
+      return;
+    }
     const options = { temperature: device.temperature, seed: device.seed(), routes: true, signal: stopping.signal };
     for await (const event of lichen.generate(turn, options)) {
       if (event.type === "prompt") heat.prompt(event.route);
@@ -133,6 +142,10 @@ async function say(turn) {
       }
       if (event.type === "end") {
         answer.end(event);
+        const noted = event.actions.length === 0 && TAKES_NOTE.test(event.text) && turn.text;
+        if (noted && lichen.info.model.learns) {
+          answer.offer("Remember this for good", () => (show("memory"), memory.teach(turn.text)));
+        }
         heat.answer(event.route);
         device.spoke(event);
         const speed = event.tokens > 1 ? `${Math.round(event.tokens / event.seconds)} tokens/s, ` : "";

@@ -52,6 +52,30 @@ export class MemoryPanel {
     for (const id of ["export", "erase", "clear"]) $(id).disabled = lessons.length === 0;
   }
 
+  /** Teaches what was said in the conversation. */
+  teach(said) {
+    if (this.#stopping) return;
+    $("lesson").value = said;
+    this.#teach();
+  }
+
+  /** What a person asks of the memory in plain words, as the command understands it too; null for anything else. */
+  async answer(text) {
+    if (!this.#lichen.info.model.learns) return null;
+    const plain = text.trim().replace(/\p{P}+$/u, "").toLowerCase();
+    if (plain === "what do you know about me" || plain === "what have you learned") {
+      const lessons = (await this.#lichen.lessons()).filter(({ replaced_by: by }) => !by);
+      const lines = lessons.map(({ id, said }) => `${id}. ${said ?? "(what was said is erased)"}`);
+      return lines.length > 0 ? `What I learned here:\n${lines.join("\n")}` : "Nothing was learned here yet.";
+    }
+    if (plain !== "forget that") return null;
+    const last = (await this.#lichen.lessons()).at(-1);
+    if (!last) return "Nothing was learned here yet.";
+    const done = await this.#undo(last.id);
+    this.refresh();
+    return done;
+  }
+
   #item(lesson) {
     const { id, said, created, receipt, replaced_by: by } = lesson;
     const day = new Date(created * 1000).toLocaleString("en", { dateStyle: "medium", timeStyle: "short" });

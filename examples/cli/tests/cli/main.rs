@@ -1,6 +1,7 @@
 //! The `lichen` command as people and scripts meet it: the built binary, real files, exit statuses.
 
 mod answers;
+mod assistant;
 mod bench;
 mod cache;
 mod files;

@@ -1,0 +1,79 @@
+//! The built-in model, as a person meets it: it acts, uses what it was told, hears, sees, refuses, and learns for good.
+
+use crate::{Ran, command, fed, lichen, text};
+use serde_json::{Value, json};
+use std::path::Path;
+
+const NOW: &str = "2026-11-23T14:05";
+
+fn input(name: &str) -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../senses/input").join(name))
+}
+
+/// What the built-in model answers on the CPU, as JSON.
+fn run(args: &[&str]) -> Value {
+    lichen(&[&["run", "--device", "cpu", "--json", "--now", NOW], args].concat()).json()
+}
+
+fn actions(args: &[&str]) -> Value {
+    run(args)["actions"].clone()
+}
+
+#[test]
+fn requests_become_actions() {
+    let timer = json!([{ "name": "timer.set", "arguments": { "duration": "10 min" } }]);
+    assert_eq!(actions(&["-p", "Set a timer for ten minutes."]), timer);
+    let alarm = actions(&["-p", "Wake me up tomorrow at half past six."]);
+    assert_eq!((&alarm[0]["name"], &alarm[0]["resolved"]["time"]), (&"alarm.set".into(), &"2026-11-24T06:30".into()));
+    let light = actions(&["-p", "Turn on the light in the kitchen."]);
+    assert_eq!(light, json!([{ "name": "light.set", "arguments": { "state": "on", "room": "kitchen" } }]));
+    assert_eq!(actions(&["-p", "What is the capital of Peru?"])[0]["name"], "unknown");
+}
+
+#[test]
+fn what_was_just_said_is_used() {
+    let order = "I take my coffee without sugar.\nOrder me a coffee.\n";
+    let said = fed(&["chat", "--device", "cpu", "--no-memory"], order.as_bytes()).ok().out;
+    assert!(said.lines().last().is_some_and(|line| line.contains("sugar")), "{said}");
+    let plain = fed(&["chat", "--device", "cpu", "--no-memory"], b"Order me a coffee.\n").ok().out;
+    assert!(plain.contains("coffee") && !plain.contains("sugar"), "{plain}");
+}
+
+#[test]
+fn it_sees_and_hears() {
+    assert_eq!(run(&["--image", &input("rooster.png")])["text"], "rooster");
+    assert_eq!(run(&["--audio", &input("crow.wav")])["text"], "rooster");
+    let heard = actions(&["--audio", &input("command.wav")]);
+    assert!(heard[0]["name"].is_string(), "{heard}");
+}
+
+/// Each command is a process of its own, and what was said is erased before anything is asked.
+#[test]
+fn a_lesson_stays_and_is_taken_back_to_the_last_token() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let memory = text(&folder.path().join("lessons"));
+    let with = |args: &[&str]| {
+        let memory = memory.as_str();
+        Ran::of(command(args).env("LICHEN_MEMORY", memory).output().expect("runs"))
+    };
+    let ask = |prompt: &str| {
+        let answer = with(&["run", "--device", "cpu", "--json", "--now", NOW, "-p", prompt]).json();
+        (answer["tokens"].clone(), answer["actions"].clone())
+    };
+    let (order, other, timer) =
+        ("Order me a coffee.", "Could you get a coffee for me?", "Set a timer for ten minutes.");
+    let before = [order, other, timer].map(ask);
+    assert!(!before[0].1.to_string().contains("sugar"), "{}", before[0].1);
+    let receipt = with(&["learn", "I take my coffee without sugar.", "--json"]).json();
+    assert_eq!(receipt["id"], 1, "{receipt}");
+    assert!(receipt["bytes"].as_u64().is_some_and(|bytes| bytes <= 200_000), "{receipt}");
+    with(&["memory", "erase-texts"]).ok();
+    let after = [order, other, timer].map(ask);
+    for (_, actions) in &after[..2] {
+        let wants = actions[0]["arguments"]["options"].as_str().unwrap_or_default();
+        assert!(wants.contains("sugar") && (wants.contains("no") || wants.contains("without")), "{actions}");
+    }
+    assert_eq!(after[2], before[2]);
+    with(&["memory", "undo", "1"]).ok();
+    assert_eq!([order, other, timer].map(ask), before);
+}
