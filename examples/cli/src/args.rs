@@ -384,6 +384,9 @@ pub(crate) struct BenchArgs {
     /// Measure decoding alone
     #[arg(long)]
     pub(crate) decode_only: bool,
+    /// Measure lessons too; the first one prepares, which takes a moment
+    #[arg(long)]
+    pub(crate) lessons: bool,
     /// Compare two models (files, sizes or built-in) by turns: the time of a token of B over that of A
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["models", "model", "size"])]
     pub(crate) paired: Vec<String>,

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) quick: bool,
     /// Nothing but decoding.
     pub(super) decode_only: bool,
+    /// Lessons too.
+    pub(super) lessons: bool,
 }
 
 impl Plan {
@@ -42,6 +44,7 @@ impl Plan {
             repeats: args.repeats.map_or(repeats, |n| n as usize),
             quick: args.quick,
             decode_only: args.decode_only || args.plot.is_some(),
+            lessons: args.lessons,
         }
     }
     /// Repeats of what takes longer than decoding.
@@ -63,8 +66,9 @@ pub(super) struct Single {
     pub(super) prefill128_tok_s: Option<f64>,
     pub(super) prefill512_tok_s: Option<f64>,
     pub(super) first_token_ms: Option<f64>,
-    /// Of teaching one fact; `None` while models learn none.
+    /// Of teaching one fact, and the most memory that a process held which did; `None` where that was not asked for.
     pub(super) lesson_s: Option<f64>,
+    pub(super) lesson_peak_rss_bytes: Option<u64>,
     pub(super) peak_rss_bytes: Option<u64>,
     pub(super) file_bytes: Option<u64>,
     pub(super) active_bytes_per_token: u64,
@@ -202,6 +206,8 @@ pub(super) fn single(
         prefill128_tok_s: prefill(128)?,
         prefill512_tok_s: prefill(512)?,
         first_token_ms: child.as_ref().map(|c| 1e3 * c.first_token_seconds),
+        lesson_s: child.as_ref().and_then(|c| c.lesson_seconds),
+        lesson_peak_rss_bytes: child.as_ref().and_then(|c| c.lesson_peak_rss_bytes),
         peak_rss_bytes: child.and_then(|c| c.peak_rss_bytes),
         file_bytes,
         read_bandwidth_gb_s: rate.map(|rate| rate / GB),
@@ -240,6 +246,7 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
         prefill512_tok_s: None,
         first_token_ms: None,
         lesson_s: None,
+        lesson_peak_rss_bytes: None,
         peak_rss_bytes: None,
         file_bytes: None,
         active_bytes_per_token: active,
@@ -261,7 +268,12 @@ fn decoding(model: &Model, name: String, plan: &Plan, seconds: &[f64]) -> Single
 pub(super) struct Taken {
     first_token_seconds: f64,
     peak_rss_bytes: Option<u64>,
+    lesson_seconds: Option<f64>,
+    lesson_peak_rss_bytes: Option<u64>,
 }
+
+/// What the lessons teach.
+const LESSON: &str = "I take my coffee without sugar.";
 
 /// `lichen run` in a process of its own.
 pub(super) struct Child<'a> {
@@ -269,6 +281,8 @@ pub(super) struct Child<'a> {
     pub(super) model: Option<&'a Path>,
     /// Flags of the device.
     pub(super) device: Vec<OsString>,
+    /// Threads, if their number was given.
+    pub(super) threads: Option<u16>,
 }
 
 impl Child<'_> {
@@ -279,7 +293,43 @@ impl Child<'_> {
             finish(self.command(1)?.output())?;
             seconds.push(started.elapsed().as_secs_f64());
         }
-        Ok(Taken { first_token_seconds: median(&seconds), peak_rss_bytes: self.peak()? })
+        let (_, peak_rss_bytes) = peak(self.command(16)?)?;
+        let mut taken = Taken {
+            first_token_seconds: median(&seconds),
+            peak_rss_bytes,
+            lesson_seconds: None,
+            lesson_peak_rss_bytes: None,
+        };
+        if plan.lessons {
+            self.learn(plan, &mut taken)?;
+        }
+        Ok(taken)
+    }
+
+    /// The same lesson several times, as a dry run, after a first one that leaves what is prepared once for a model.
+    fn learn(&self, plan: &Plan, taken: &mut Taken) -> Done {
+        let memory = std::env::temp_dir().join(format!("lichen-bench-{}.memory", std::process::id()));
+        let lesson = |check: bool| -> Done<(f64, Option<u64>)> {
+            let mut command = Command::new(this_binary()?);
+            command.args(["learn", "--json", LESSON, "--memory"]).arg(&memory).stdin(Stdio::null());
+            command.args(check.then_some("--check"));
+            if let Some(threads) = self.threads {
+                command.args(["--threads", &threads.to_string()]);
+            }
+            if let Some(path) = self.model {
+                command.arg("--model").arg(path);
+            }
+            let (output, peak) = peak(command)?;
+            let told: Value = serde_json::from_str(&output).map_err(|e| Failure::Failed(format!("a lesson: {e}")))?;
+            let seconds = told["seconds"].as_f64();
+            Ok((seconds.ok_or_else(|| Failure::Failed("a lesson says not how long it took".into()))?, peak))
+        };
+        let lessons = lesson(false).and_then(|_| (0..plan.few()).map(|_| lesson(true)).collect::<Done<Vec<_>>>());
+        let _ = std::fs::remove_file(&memory);
+        let lessons = lessons?;
+        taken.lesson_seconds = Some(median(&lessons.iter().map(|(seconds, _)| *seconds).collect::<Vec<_>>()));
+        taken.lesson_peak_rss_bytes = lessons.iter().filter_map(|(_, peak)| *peak).max();
+        Ok(())
     }
 
     fn command(&self, tokens: usize) -> Done<Command> {
@@ -291,24 +341,24 @@ impl Child<'_> {
         }
         Ok(command)
     }
+}
 
-    /// The most memory that a run held, as the system counts it; it is asked until the run has ended, and the count
-    /// only ever rises.
-    fn peak(&self) -> Done<Option<u64>> {
-        if !cfg!(target_os = "linux") {
-            return Ok(None);
-        }
-        let mut command = self.command(16)?;
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|e| cannot(&e))?;
-        let status = format!("/proc/{}/status", child.id());
-        let mut peak = None;
-        while child.try_wait().map_err(|e| cannot(&e))?.is_none() {
-            let now = std::fs::read_to_string(&status).ok().and_then(|text| machine::kib(&text, "VmHWM"));
-            peak = peak.max(now);
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(peak)
+/// What a process printed, and the most memory that it held, as the system counts it; it is asked until the process has
+/// ended, and the count only ever rises.
+fn peak(mut command: Command) -> Done<(String, Option<u64>)> {
+    if !cfg!(target_os = "linux") {
+        return Ok((finish(command.output())?, None));
     }
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| cannot(&e))?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = None;
+    // What it prints fits into a pipe.
+    while child.try_wait().map_err(|e| cannot(&e))?.is_none() {
+        let now = std::fs::read_to_string(&status).ok().and_then(|text| machine::kib(&text, "VmHWM"));
+        peak = peak.max(now);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok((finish(child.wait_with_output())?, peak))
 }
 
 fn cannot(error: &std::io::Error) -> Failure {

@@ -263,7 +263,7 @@ fn singles(sources: &[Source], devices: &[Place], plan: &Plan) -> Done<Vec<Value
             let child = match source {
                 Source::Random { .. } => None,
                 _ if plan.decode_only => None,
-                _ => Some(Child { model: source.path(), device: place.flags() }.measure(plan)?),
+                _ => Some(Child { model: source.path(), device: place.flags(), threads: place.threads }.measure(plan)?),
             };
             let model = source.load(place)?;
             let file_bytes = source.path().is_some() || matches!(source, Source::BuiltIn);

@@ -38,6 +38,7 @@ pub(super) const SINGLE: &[Column] = &[
     Column("prefill512_tok_s", "prefill, 512 tokens", Unit::PerSecond),
     Column("first_token_ms", "process of one token", Unit::Milliseconds),
     Column("lesson_s", "lesson", Unit::Seconds),
+    Column("lesson_peak_rss_bytes", "peak memory of a lesson", Unit::Bytes),
     Column("peak_rss_bytes", "peak memory of a run", Unit::Bytes),
     Column("file_bytes", "file", Unit::Bytes),
     Column("active_bytes_per_token", "weights of a token, bytes", Unit::Bytes),
@@ -79,10 +80,10 @@ pub(super) fn render(format: Format, machine: &Machine, columns: &[Column], rows
         Format::Json => format!("{}\n", json!({ "machine": machine, "results": rows })),
         Format::Csv => csv(machine, columns, rows),
         Format::Markdown => {
-            // Figures that nobody asked for are left out, and lessons, which no model learns yet; others that are not
-            // known say so.
+            // Figures that nobody asked for are left out, lessons among them; others that are not known say so.
             let decoding = rows.iter().all(|row| row["prefill128_tok_s"].is_null());
-            let known = |c: &&Column| !(decoding || c.0 == "lesson_s") || rows.iter().any(|row| !row[c.0].is_null());
+            let known =
+                |c: &&Column| !(decoding || c.0.starts_with("lesson_")) || rows.iter().any(|row| !row[c.0].is_null());
             let columns: Vec<Column> = columns.iter().filter(known).copied().collect();
             format!("{}\n{}{}", heading(machine), table(&columns, rows), remark(machine, rows))
         }
@@ -235,6 +236,7 @@ mod tests {
             prefill512_tok_s: None,
             first_token_ms: Some(42.1),
             lesson_s: None,
+            lesson_peak_rss_bytes: None,
             peak_rss_bytes: Some(3 << 20),
             file_bytes: None,
             active_bytes_per_token: 6_800_000,
@@ -283,7 +285,7 @@ mod tests {
         let text = render(Format::Markdown, &machine(), SINGLE, &[value(&single()), value(&single())]);
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with('|')).collect();
         // The names' line and one a figure, but for lessons.
-        assert_eq!(lines.len(), SINGLE.len());
+        assert_eq!(lines.len(), SINGLE.len() - 1);
         assert!(lines.iter().all(|l| l.chars().count() == lines[0].chars().count()), "{text}");
         for says in ["1234 tokens/s", "42.1 ms", "200%", "12.5 mJ", "n/a", "8.40 GB/s", "in the cache", "1.00 GiB"] {
             assert!(text.contains(says), "{says} is missing:\n{text}");

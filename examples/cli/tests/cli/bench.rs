@@ -33,6 +33,7 @@ fn bench_has_the_keys_that_scripts_rely_on() {
     for (key, known) in [
         ("peak_rss_bytes", cfg!(target_os = "linux")),
         ("lesson_s", false),
+        ("lesson_peak_rss_bytes", false),
         ("joules_per_token", false),
         ("file_read_bytes_per_token", false),
     ] {
