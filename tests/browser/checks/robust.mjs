@@ -26,6 +26,26 @@ export async function offline(world) {
   const first = (await page.textContent("#status")).match(/first token after .*/)?.[0];
   world.say(`ready after ${times.join(", ")} ms, ${first}`);
 }
+/** A conversation goes on after a reload as if there had been none, until a new one is begun. */
+export async function reload(world) {
+  const { page } = world;
+  await open(world);
+  const [first, second] = ["My sister is called Marta.", "What is my sister called?"];
+  await say(page, first);
+  const want = await say(page, second);
+  await page.click("#forget");
+  await say(page, first);
+  await page.reload();
+  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  assert.equal(await page.locator("#log li").count(), 2);
+  const text = (answer) => answer.replace(/\d+ tokens read.*$/m, "").trim();
+  assert.equal(text(await say(page, second)), text(want));
+  await page.click("#forget");
+  await page.reload();
+  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  assert.equal(await page.locator("#log li").count(), 0);
+}
+
 /** A GPU that is lost between two turns costs nothing but time: the answers are those of a GPU that stayed. */
 export async function lost(world) {
   const { page } = world;

@@ -59,6 +59,13 @@ class Answer {
     if (text || action) this.#follow();
   }
 
+  /** An answer of an earlier visit. */
+  recalled(text, actions, about) {
+    this.#item.removeAttribute("aria-busy");
+    this.#item.append(...actions.map((action) => card(action, about)), el("div", { className: "said" }, text));
+    this.#follow();
+  }
+
   /** What came so far is void. */
   restart() {
     this.#item.replaceChildren(this.#item.firstChild);

@@ -4,6 +4,7 @@ import { create } from "../lichen/index.js";
 import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
 import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
 import { DevicePanel } from "./device.js";
 import { $, el, bytes, time } from "./dom.js";
 import { HeatMap } from "./heat.js";
@@ -21,6 +22,7 @@ const composer = new Composer(say, () => stopping?.abort());
 const device = new DevicePanel({ restart, setStatus });
 const compare = new Compare(() => lichen);
 const memory = new MemoryPanel({ setStatus });
+const conversation = new Conversation();
 
 let lichen = null;
 let stopping = null;
@@ -79,9 +81,28 @@ async function start(state) {
   compare.ready(info.model.sections > 0, info.model.senses);
   device.ready(lichen);
   memory.ready(lichen);
+  if (!state) await goOn(info);
   // For tests and for the curious: how long it took until a person could write.
   performance.mark("lichen-ready");
   document.documentElement.dataset.ready = info.device.gpu ? "gpu" : "cpu";
+}
+
+/** Takes up the conversation of the last visit. */
+async function goOn({ model, notes }) {
+  const kept = await conversation.recall(model.id);
+  if (!kept) return;
+  try {
+    await lichen.restore(kept.state);
+  } catch (error) {
+    notes.push(`The last conversation could not be taken up: ${error.message}`);
+    return conversation.forget();
+  }
+  for (const { said, text, actions } of kept.turns) {
+    chat.said({ text: said });
+    chat.answer().recalled(text, actions, model.actions);
+  }
+  $("examples").hidden = true;
+  $("forget").disabled = false;
 }
 
 function onProgress(progress) {
@@ -142,6 +163,7 @@ async function say(turn) {
       }
       if (event.type === "end") {
         answer.end(event);
+        conversation.keep(turn, { text: event.text, actions: event.actions }, lichen.state());
         const noted = event.actions.length === 0 && TAKES_NOTE.test(event.text) && turn.text;
         if (noted && lichen.info.model.learns) {
           answer.offer("Remember this for good", () => (show("memory"), memory.teach(turn.text)));
@@ -164,6 +186,7 @@ async function say(turn) {
 
 async function forget() {
   await lichen.forget();
+  await conversation.forget();
   chat.clear();
   heat.clear();
   $("forget").disabled = true;
