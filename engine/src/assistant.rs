@@ -95,8 +95,9 @@ impl Assistant {
     pub async fn answer(&mut self, prompt: &Example, most: usize) -> Result<Reply, Error> {
         self.session.perceive(prompt).await?;
         let mut ids = Vec::new();
+        let sampler = self.sampler.suited(self.session.model(), prompt);
         self.session
-            .generate(&self.sampler, most, |id| {
+            .generate(&sampler, most, |id| {
                 ids.push(id);
                 true
             })

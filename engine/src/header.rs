@@ -66,7 +66,8 @@ pub struct Header {
     pub about: String,
     /// The actions that it can write; none where it was not taught any.
     pub actions: Option<Catalogue>,
-    /// Added to the logit of the token that refuses, so that it refuses as often as was found right.
+    /// Added to the logit of the token that refuses where a turn names a task, so that it refuses as often as was found
+    /// right.
     pub refusal_bias: f32,
     /// What it asks itself when it learns on a device; none where it was not given any.
     pub bank: Option<Bank>,

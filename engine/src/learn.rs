@@ -20,7 +20,8 @@ mod tests;
 mod writer;
 
 pub use bank::Bank;
-pub use lesson::{Lesson, Phase, Step};
+pub use lesson::{Exercise, Lesson, Phase, Step};
+pub use writer::Target;
 
 use crate::data::{Encoder, Speaker, Turn};
 use crate::error::Error;

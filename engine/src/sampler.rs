@@ -1,6 +1,7 @@
 //! How the next token is drawn. The drawing itself is an operation on the device.
 
 use crate::action;
+use crate::data::Example;
 use crate::error::Error;
 use crate::model::Model;
 use lichen_shaders::NONE;
@@ -55,15 +56,19 @@ impl Sampler {
         }
     }
 
-    /// Varied, ending where the model ends, and refusing as often as was found right for it.
+    /// Varied, ending where the model ends.
     pub fn for_model(model: &Model) -> Self {
+        Self { stops: model.tokenizer().special("<end>").into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same settings for the answer to a prompt: where that names a task, refusing as often as was found right for
+    /// the model. Labels of tasks were taught with few examples of what has none; as an assistant a model knows what it
+    /// cannot do from as many examples as of what it can.
+    pub fn suited(&self, model: &Model, prompt: &Example) -> Self {
         let (tokenizer, bias) = (model.tokenizer(), model.header().refusal_bias);
-        let refusal = action::refusal(tokenizer).filter(|_| bias != 0.0);
-        Self {
-            stops: tokenizer.special("<end>").into_iter().collect(),
-            bias: refusal.map(|id| (id, bias)),
-            ..Self::default()
-        }
+        let task = tokenizer.special("<task>").is_some_and(|task| prompt.ids.contains(&task));
+        let refusal = action::refusal(tokenizer).filter(|_| task && bias != 0.0);
+        Self { bias: refusal.map(|id| (id, bias)).or(self.bias), ..self.clone() }
     }
 
     /// Checks every setting; `vocab` is the model's.

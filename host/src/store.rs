@@ -51,7 +51,7 @@ pub enum StoreError {
         why: String,
     },
     /// The disk has no room left.
-    #[error("{path}: the disk is full; nothing was changed")]
+    #[error("{path}: there is no room for more on the disk; nothing was changed")]
     Full {
         /// The store.
         path: String,
@@ -434,7 +434,7 @@ fn open_error(path: &Path, e: DatabaseError) -> StoreError {
 fn io_error(path: &Path, e: &io::Error) -> StoreError {
     let path = path.display().to_string();
     match e.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::Full { path },
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             StoreError::ReadOnly { path, why: e.to_string() }
         }

@@ -54,8 +54,8 @@ struct Answer {
 /// A model with a conversation.
 #[wasm_bindgen]
 pub struct Lichen {
-    /// The model's file: lessons need it once more where the model is on a GPU.
-    pub(crate) file: Arc<Vec<u8>>,
+    /// The model's file, where the model is on a GPU: lessons are learned on the CPU.
+    pub(crate) file: Option<Arc<Vec<u8>>>,
     pub(crate) model: Arc<Model>,
     pub(crate) session: Session,
     /// A stream beside the conversation: what inputs wake is looked at here.
@@ -76,6 +76,7 @@ impl Lichen {
         let file = Arc::new(file);
         let model = Arc::new(Model::open(file.clone(), Arc::new(device), None).map_err(thrown)?);
         let session = Session::new(model.clone()).map_err(thrown)?;
+        let file = Some(file).filter(|_| !model.device().is_cpu());
         let lessons = Lessons::default();
         Ok(Self { file, model, session, aside: None, lessons, answer: None, before: None, stands: None })
     }
@@ -117,7 +118,7 @@ impl Lichen {
         let options: Options = serde_json::from_str(options)
             .map_err(|e| crate::failure::with_code(&format!("options of an answer: {e}"), "input"))?;
         let prompt = input.prompt(&self.model, self.session.position() > 0).map_err(thrown)?;
-        let sampler = self.sampler(&options);
+        let sampler = self.sampler(&options).suited(&self.model, &prompt);
         sampler.validate(self.model.config().vocab).map_err(thrown)?;
         let routes = options.routes && self.model.config().sections > 0;
         let mut said = json!({ "tokens": prompt.ids.len() });

@@ -232,11 +232,9 @@ impl Lichen {
 
     /// The model where lessons are learned.
     async fn on_cpu(&self) -> Result<Arc<Model>, Error> {
-        if self.model.device().is_cpu() {
-            return Ok(self.model.clone());
-        }
+        let Some(file) = &self.file else { return Ok(self.model.clone()) };
         let (cpu, _) = Device::open(&Choice::Cpu, 1).await?;
-        Ok(Arc::new(Model::open(self.file.clone(), Arc::new(cpu), None)?))
+        Ok(Arc::new(Model::open(file.clone(), Arc::new(cpu), None)?))
     }
 }
 

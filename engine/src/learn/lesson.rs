@@ -67,6 +67,15 @@ pub(super) struct Planned {
     pub(super) opens: Vec<f32>,
 }
 
+/// A conversation to train on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exercise {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// What should follow after which of them.
+    pub targets: Vec<(usize, Target)>,
+}
+
 /// One lesson.
 pub struct Lesson {
     pub(super) teaching: Teaching,
@@ -227,6 +236,24 @@ impl Lesson {
             self.planned.push(Planned { talk, frame: false, opens: vec![1.0] });
         }
         Ok(self.going(CONFLICTS))
+    }
+
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What a lesson that has come to [`Phase::Training`] trains on, for other ways to keep it.
+    pub fn exercises(&self, learner: &mut Learner) -> Result<Vec<Exercise>, Error> {
+        let mut all = Vec::new();
+        for group in Reader::groups(&self.talks) {
+            let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
+            for (&i, seen) in group.iter().zip(learner.reader.read(&talks, None, true)?) {
+                let Sequence { rows, targets, .. } = sequence(&self.planned[i], seen);
+                all.push(Exercise { ids: self.talks[i].ids[..rows].to_vec(), targets });
+            }
+        }
+        Ok(all)
     }
 
     fn train(&mut self, learner: &mut Learner) -> Result<Step, Error> {

@@ -23,8 +23,6 @@ const WARMUP: f32 = 4.0;
 const CLIP: f64 = 1.0;
 /// Sequences that run at once.
 const BATCH: usize = 24;
-/// Weight of all that is to stay against all that is to change.
-const GUARD: f32 = 1.0;
 
 /// One conversation to train on, of which the lower layers have been computed.
 #[derive(Clone, Debug)]
@@ -39,12 +37,41 @@ pub(super) struct Sequence {
     pub(super) targets: Vec<(usize, Target)>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) enum Target {
+/// What should follow after a token.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
     /// This token.
     Token(u32),
-    /// As likely as in the unchanged model.
+    /// Each token as likely as in the unchanged model.
     Same(Vec<f32>),
+}
+
+impl Target {
+    /// The loss in nats at a row of logits, times a weight, and its gradient: cross-entropy, or the Kullback-Leibler
+    /// divergence from the unchanged model.
+    pub fn loss(&self, logits: &[f32], weight: f32, gradient: &mut [f32]) -> f64 {
+        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = logits.iter().map(|x| (x - top).exp()).sum();
+        let chance = |x: f32| (x - top).exp() / sum;
+        let mut loss = 0.0;
+        match self {
+            Self::Token(token) => {
+                gradient.iter_mut().zip(logits).for_each(|(g, &x)| *g = weight * chance(x));
+                gradient[*token as usize] -= weight;
+                loss -= f64::from(chance(logits[*token as usize]).max(1e-30).ln() * weight);
+            }
+            Self::Same(chances) => {
+                for ((g, &x), &before) in gradient.iter_mut().zip(logits).zip(chances) {
+                    let now = chance(x);
+                    *g = weight * (now - before);
+                    if before > 1e-9 {
+                        loss += f64::from(weight * before * (before / now.max(1e-30)).ln());
+                    }
+                }
+            }
+        }
+        loss
+    }
 }
 
 /// Mean losses of an update, in nats a token.
@@ -262,26 +289,9 @@ impl Writer {
         let targets = group.members.iter().flat_map(|&i| &self.sequences[i].targets);
         let mut sums = self.sums;
         for (((_, target), row), seed) in targets.zip(logits.chunks(vocab)).zip(seed.chunks_mut(vocab)) {
-            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f32 = row.iter().map(|x| (x - top).exp()).sum();
-            let chance = |x: f32| (x - top).exp() / sum;
             match target {
-                Target::Token(token) => {
-                    let share = 1.0 / self.counts[0];
-                    seed.iter_mut().zip(row).for_each(|(s, &x)| *s = share * chance(x));
-                    seed[*token as usize] -= share;
-                    sums.frames -= f64::from(chance(row[*token as usize]).max(1e-30).ln() * share);
-                }
-                Target::Same(chances) => {
-                    let share = 1.0 / self.counts[1];
-                    for ((s, &x), &before) in seed.iter_mut().zip(row).zip(chances) {
-                        let now = chance(x);
-                        *s = GUARD * share * (now - before);
-                        if before > 1e-9 {
-                            sums.guards += f64::from(share * before * (before / now.max(1e-30)).ln());
-                        }
-                    }
-                }
+                Target::Token(_) => sums.frames += target.loss(row, 1.0 / self.counts[0], seed),
+                Target::Same(_) => sums.guards += target.loss(row, 1.0 / self.counts[1], seed),
             }
         }
         if !(sums.frames.is_finite() && sums.guards.is_finite()) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::Mixer;
+use crate::data::{Encoder, Speaker, Turn};
 use crate::plastic::{KEYS, NEURONS, Plastic, Written};
 use crate::sampler::Sampler;
 use crate::testing::{checkpoint, config, now};
@@ -422,7 +423,12 @@ fn the_grammar_is_right_after_a_caller_stops_and_after_a_turn() {
 #[test]
 fn a_sampler_fits_its_model() {
     let model = acting();
-    let sampler = Sampler::for_model(&model);
+    let turn = |task: Option<&str>| {
+        let turn = Turn { task: task.map(str::to_string), ..Turn::new(Speaker::User, "hello") };
+        Encoder::new(model.tokenizer(), None).prompt(&turn, false).expect("a prompt")
+    };
+    assert_eq!(Sampler::for_model(&model).suited(&model, &turn(None)).bias, None);
+    let sampler = Sampler::for_model(&model).suited(&model, &turn(Some("labels")));
     let refusal = crate::action::refusal(model.tokenizer()).expect("a refusal");
     assert_eq!((sampler.bias, sampler.stops.clone()), (Some((refusal, -2.5)), vec![0]));
     assert!(sampler.constrained && sampler.validate(model.config().vocab).is_ok());

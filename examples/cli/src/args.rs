@@ -322,6 +322,9 @@ pub(crate) struct EvalArgs {
     /// Learn nothing: before each prompt, say the lesson again that is nearest to it (lessons, for comparison)
     #[arg(long, conflicts_with = "in_context")]
     pub(crate) retrieval: bool,
+    /// Learn nothing: ask this model, into whose weights the lessons were put in another way (lessons, for comparison)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["in_context", "retrieval"])]
+    pub(crate) kept_by: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

@@ -15,7 +15,8 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let before = load::header(path, &file)?;
     let storage = args.parts.storage(args.to);
     let bank = args.bank.as_deref().map(bank).transpose()?;
-    let same = bank.as_ref().is_none_or(|bank| Some(bank) == before.bank.as_ref());
+    let same = bank.as_ref().is_none_or(|bank| Some(bank) == before.bank.as_ref())
+        && args.about.as_ref().is_none_or(|about| *about == before.about);
     if before.storage == storage && same && args.refusal_bias.is_none_or(|bias| bias == before.refusal_bias) {
         let why = format!("{} is stored as {storage} already", load::name(path));
         return Err(Failure::Usage(why));
@@ -34,6 +35,9 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
         checkpoint.header.refusal_bias = bias;
     }
     checkpoint.header.bank = bank.or(checkpoint.header.bank);
+    if let Some(about) = &args.about {
+        checkpoint.header.about.clone_from(about);
+    }
     files::write(&args.out, |out| {
         checkpoint.write(storage, out).map_err(Failure::with(format!("cannot write {}", args.out.display())))
     })?;

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
         }
         false => (asked.prompt(&model, false)?, &["<end>", "<user>"]),
     };
-    let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?;
+    let sampler = answer::sampler(&args.sample, 0.0, &model, ends)?.suited(&model, &prompt);
     let pool = recall::pool(recall::asked(&args.recall, &model).as_deref(), &model)?;
     let mut session = load::session_with(&model, pool.as_ref())?;
     interrupt::listen();

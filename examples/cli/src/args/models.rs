@@ -48,6 +48,9 @@ pub(crate) struct QuantizeArgs {
     /// Prompts that the model asks itself when it learns, as JSON lines [default: the model's]
     #[arg(long, value_name = "FILE")]
     pub(crate) bank: Option<PathBuf>,
+    /// What those who chat with it should know about it [default: the model's]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) about: Option<String>,
     /// Model file to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,

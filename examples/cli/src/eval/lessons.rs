@@ -111,9 +111,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     let mut learner = learn::prepared(&model, None, true)?;
     // What must stay is asked before anything is learned.
     let mut before = Vec::new();
-    let told = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
-    let unrelated = || lessons.iter().flat_map(|lesson| &lesson.unrelated).filter(|prompt| !told(&prompt.about));
-    for prompt in unrelated() {
+    for prompt in staying(&lessons) {
         before.push(asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?);
     }
     let pool = pollster::block_on(Plastic::new(&model, lessons.len()))?;
@@ -177,7 +175,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
         }
     }
     let mut same = Vec::new();
-    for (prompt, before) in unrelated().zip(&before) {
+    for (prompt, before) in staying(&lessons).into_iter().zip(&before) {
         let after = asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?;
         if after != *before {
             wrong(&prompt.prompt, &before.whole(), &after.whole());
@@ -255,9 +253,8 @@ pub(super) fn retrieved(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, r
             passed.push((probe.kind, passes(asker, lesson, probe, said)?));
         }
     }
-    let known = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
     let mut same = Vec::new();
-    for prompt in lessons.iter().flat_map(|lesson| &lesson.unrelated).filter(|prompt| !known(&prompt.about)) {
+    for prompt in staying(&lessons) {
         let turn = Turn::new(Speaker::User, &prompt.prompt);
         let Some(i) = found(&prompt.prompt)? else {
             same.push(true);
@@ -275,6 +272,47 @@ pub(super) fn retrieved(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, r
     report.set("n", lessons.len());
     report.set("baseline", "retrieval");
     Ok(())
+}
+
+/// Lessons that another way has kept in the weights of another model: probes are asked of that one, and what must stay
+/// of both.
+pub(super) fn kept(
+    by: &std::path::Path,
+    args: &EvalArgs,
+    files: &[PathBuf],
+    asker: &mut Asker,
+    report: &mut Report,
+) -> Done {
+    let lessons = read(args, files)?;
+    let model = load::to_learn(Some(by), args.model.device.threads)?;
+    let mut other = Asker::new(&model)?;
+    let mut passed = Vec::new();
+    for (i, lesson) in lessons.iter().enumerate() {
+        step(i, lessons.len())?;
+        for probe in counting(&lessons, i) {
+            passed.push((probe.kind, passes(&mut other, lesson, probe, &[])?));
+        }
+    }
+    let mut same = Vec::new();
+    for prompt in staying(&lessons) {
+        let turn = Turn::new(Speaker::User, &prompt.prompt);
+        let (before, after) = (asker.alone(&turn, None, MOST)?, other.alone(&turn, None, MOST)?);
+        if before != after {
+            wrong(&prompt.prompt, &before.whole(), &after.whole());
+        }
+        same.push(before == after);
+    }
+    shares(&passed, report);
+    report.share("locality", &same);
+    report.set("n", lessons.len());
+    report.set("kept_by", model.id());
+    Ok(())
+}
+
+/// Prompts whose answers no lesson should change.
+fn staying(lessons: &[Lesson]) -> Vec<&Unrelated> {
+    let told = |about: &Option<String>| about.is_some() && lessons.iter().any(|lesson| lesson.about == *about);
+    lessons.iter().flat_map(|lesson| &lesson.unrelated).filter(|prompt| !told(&prompt.about)).collect()
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f32 {

@@ -57,9 +57,12 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
-        Suite::Lessons if args.retrieval => lessons::retrieved(args, &files, &mut asker, &mut report)?,
-        Suite::Lessons if args.in_context => lessons::in_context(args, &files, &mut asker, &mut report)?,
-        Suite::Lessons => lessons::taught(args, &files, &mut asker, &mut report)?,
+        Suite::Lessons => match (&args.kept_by, args.retrieval, args.in_context) {
+            (Some(by), ..) => lessons::kept(by, args, &files, &mut asker, &mut report)?,
+            (None, true, _) => lessons::retrieved(args, &files, &mut asker, &mut report)?,
+            (None, false, true) => lessons::in_context(args, &files, &mut asker, &mut report)?,
+            (None, false, false) => lessons::taught(args, &files, &mut asker, &mut report)?,
+        },
     }
     cache::keep(model.device());
     report.print(args.json)

@@ -311,3 +311,37 @@ fn a_damaged_lesson_is_named() {
     memory(&path, &model, &["undo", "2"]).ok();
     lichen(&run).ok();
 }
+
+/// A file that may not grow stands for a disk without room: the system refuses the same writes.
+#[cfg(unix)]
+#[test]
+fn where_there_is_no_room_nothing_is_lost() {
+    use std::process::Command;
+    let [model, _] = models();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let teach = |path: &str, seeds: std::ops::Range<u64>| {
+        let mut memory = open(Path::new(path), &model);
+        for seed in seeds {
+            memory.commit(&learned(&model, seed), Some("something"), seed, None).expect("commits");
+        }
+    };
+    teach(&at("many"), 1..80);
+    memory(&at("many"), &model, &["export", &at("file")]).ok();
+    teach(&at("few"), 100..102);
+    let before = fs::metadata(at("few")).expect("is there").len();
+    let with_room = |bytes: u64, args: &[&str]| {
+        // The shell counts in blocks of 512 bytes; a file that is too large is to be an error, not a signal.
+        let limit = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", bytes / 512 + 8);
+        let few = at("few");
+        let all = [&["memory"], args, &["--memory", &few, "-m", &model]].concat();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_lichen")]).args(all);
+        Ran::of(shell.output().expect("runs"))
+    };
+    with_room(before, &["import", &at("file")]).fails(1, &["no room for more", "nothing was changed"]);
+    assert_eq!(ids(&at("few"), &model), [1, 2]);
+    memory(&at("few"), &model, &["verify", "--hashes"]).ok();
+    with_room(1 << 30, &["import", &at("file")]).ok();
+    assert_eq!(ids(&at("few"), &model).len(), 81);
+}
