@@ -27,6 +27,12 @@ export async function say(page, words) {
   assert.equal(await page.locator("#log .problem").count(), 0, await page.locator("#log .problem").allInnerTexts().then(String));
   return page.locator("#log li").last().innerText();
 }
+/** Begins a new conversation. */
+export async function newChat(page) {
+  await page.click("#forget");
+  await page.waitForFunction(() => !document.querySelector("#log li"));
+}
+
 /** Tokens that the native CPU answers with. */
 export async function native({ lichen, model }, ...args) {
   const given = ["run", "-m", model, "--device", "cpu", "-t", "1", "--json", "-n", "48", ...args];

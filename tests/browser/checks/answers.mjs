@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { NOW, PROMPTS, answers, native, open, say } from "../steps.mjs";
+import { NOW, PROMPTS, answers, native, newChat, open, say } from "../steps.mjs";
 
 async function sameTokens(world, device) {
   await open(world);
@@ -97,7 +97,7 @@ export async function chat(world) {
   await page.keyboard.press("ArrowDown");
   assert.match(await page.textContent("#readout"), /Layer 2: sections \d+ \(/);
   await say(page, PROMPTS[3]);
-  await page.click("#forget");
+  await newChat(page);
   await page.waitForFunction(() => !document.querySelector("#log li"));
   // By keyboard alone: the first link leads to the message field.
   await page.goto(server.url);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { NOW, answers, native, open, say } from "../steps.mjs";
+import { NOW, answers, native, newChat, open, say } from "../steps.mjs";
 
 /** What is taught on the page stays, over reloads and in other tabs, can be taken elsewhere as a file, and taken back. */
 export async function lessons(world) {
@@ -101,9 +101,9 @@ export async function offered(world) {
   await page.click("#log .offer");
   await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 240_000 });
   assert.match(await page.locator("#taught").innerText(), /^Learned as lesson 1/);
-  await page.click("#forget");
+  await newChat(page);
   assert.match(await say(page, "What is my sister called?"), /Marta/);
   assert.match(await say(page, "Forget that."), /Lesson 1 is taken back/);
-  await page.click("#forget");
+  await newChat(page);
   assert.doesNotMatch(await say(page, "What is my sister called?"), /Marta/);
 }

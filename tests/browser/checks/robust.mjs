@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { NOW, PROMPTS, open, say } from "../steps.mjs";
+import { NOW, PROMPTS, newChat, open, say } from "../steps.mjs";
 
 /** The second start needs no network, and no server either. */
 export async function offline(world) {
@@ -33,14 +33,14 @@ export async function reload(world) {
   const [first, second] = ["My sister is called Marta.", "What is my sister called?"];
   await say(page, first);
   const want = await say(page, second);
-  await page.click("#forget");
+  await newChat(page);
   await say(page, first);
   await page.reload();
   await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
   assert.equal(await page.locator("#log li").count(), 2);
   const text = (answer) => answer.replace(/\d+ tokens read.*$/m, "").trim();
   assert.equal(text(await say(page, second)), text(want));
-  await page.click("#forget");
+  await newChat(page);
   await page.reload();
   await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
   assert.equal(await page.locator("#log li").count(), 0);
