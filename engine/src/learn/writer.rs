@@ -304,6 +304,22 @@ impl Writer {
         Ok(())
     }
 
+    /// The gradient of the section as it is, slab by slab.
+    #[cfg(test)]
+    pub(super) fn gradient(&mut self, model: &Model) -> Result<Vec<f32>, Error> {
+        while let Some(group) = self.before.pop() {
+            self.lead_up(model, &group)?;
+        }
+        for next in 0..self.groups.len() {
+            self.next = next;
+            self.run(model, false)?;
+        }
+        let all = self.slabs.iter().filter_map(|slab| self.gradients.get(slab)).flatten().copied().collect();
+        self.gradients.clear();
+        (self.next, self.sums) = (0, Losses::default());
+        Ok(all)
+    }
+
     fn apply(&mut self, model: &Model) -> Result<(), Error> {
         let cpu = cpu(model)?;
         let norm = cpu.squared_norm(&self.gradients, &self.slabs).sqrt();
