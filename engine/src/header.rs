@@ -124,6 +124,10 @@ impl Header {
         let grown_from = self.grown_from.clone().filter(|_| storage == self.storage);
         Self { actions, refusal_bias: self.refusal_bias, bank, grown_from, ..plan }
     }
+    /// Whether a device can teach it.
+    pub fn learns(&self) -> bool {
+        self.bank.is_some() && self.config.turn > 0
+    }
     /// The model whose memories this one opens: itself, or the one that it grew from.
     pub fn lineage(&self) -> &str {
         self.grown_from.as_deref().unwrap_or(&self.id)

@@ -229,8 +229,9 @@ async function learn({ teaching }, { post, isStopped }) {
     const lesson = await inTurn(() => lessons.change(() => lichen.commit_lesson(Date.now() / 1000)));
     return { ...JSON.parse(lesson), seconds: took, prepared: seconds(started) - took };
   } finally {
+    // In its turn like every step: an answer under way holds the engine. One that broke down has no lesson to end.
+    await inTurn(() => lichen.end_lesson()).catch(() => {});
     learning = false;
-    lichen.end_lesson();
   }
 }
 let learning = false;

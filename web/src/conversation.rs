@@ -103,7 +103,7 @@ impl Lichen {
                 "vocabulary": config.vocab,
                 "storage": storage.to_string(),
                 "senses": config.senses.is_some(),
-                "learns": config.turn > 0 && header.bank.is_some(),
+                "learns": header.learns(),
                 "actions": actions.collect::<serde_json::Map<_, _>>(),
             },
             "device": of_device(self.model.device()),

@@ -69,7 +69,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let person = io::stdin().is_terminal();
     // Nobody can answer a question where lines come from a pipe.
     let unasked = if person && io::stderr().is_terminal() { Learns::Ask } else { Learns::Off };
-    let can = memory.is_some() && model.header().bank.is_some() && model.config().turn > 0;
+    let can = memory.is_some() && model.header().learns();
     let learns = if can { args.learn.unwrap_or(unasked) } else { Learns::Off };
     let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map, said, learner, learns, threads, file };
     interrupt::listen();

@@ -11,8 +11,7 @@ export async function lessons(world) {
   const { context, page, server, lichen, model, folder } = world;
   await open(world);
   await page.click('[data-show="memory"]');
-  const learns = await page.evaluate(() => !document.getElementById("teach").hidden);
-  if (!learns) return world.say("this model cannot learn");
+  assert.ok(await page.isVisible("#teach"), "this model cannot learn");
   const [order, timer] = ["Order me a coffee.", "Set a timer for ten minutes."];
   const ask = async (where, device = "cpu") => (await answers(where, device, [order, timer].map((text) => ({ text, now: NOW })))).all;
   const before = await ask(page);

@@ -349,10 +349,11 @@ fn peak(mut command: Command) -> Done<(String, Option<u64>)> {
     if !cfg!(target_os = "linux") {
         return Ok((finish(command.output())?, None));
     }
+    // What it prints fits into a pipe, for it keeps no log.
+    command.env_remove("RUST_LOG");
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| cannot(&e))?;
     let status = format!("/proc/{}/status", child.id());
     let mut peak = None;
-    // What it prints fits into a pipe.
     while child.try_wait().map_err(|e| cannot(&e))?.is_none() {
         let now = std::fs::read_to_string(&status).ok().and_then(|text| machine::kib(&text, "VmHWM"));
         peak = peak.max(now);
