@@ -62,6 +62,11 @@ fn refusals(talk: &mut Talk) -> Result<()> {
     Ok(())
 }
 
+/// How often something that was told changes: more often in training, where the newest has to win over what was told before.
+pub fn changes(split: Split, held_out: usize, training: usize) -> usize {
+    if split == Split::Train { training } else { held_out }
+}
+
 /// Something that has nothing to do with what was stated.
 fn filler(talk: &mut Talk) -> Result<()> {
     match talk.random.below(10) {
@@ -116,7 +121,7 @@ fn facts<'a>(talk: &mut Talk<'a>, held: bool) -> Result<()> {
         let direct = talk.random.chance(50);
         talk.ask(kind, direct)?;
     }
-    if talk.random.chance(17) {
+    if talk.random.chance(changes(talk.split, 17, 30)) {
         let place = talk.random.below(talk.known.len());
         if let Some(kind) = talk.known.get(place).map(|k| k.kind) {
             // Most people say that something has changed; some just say the new thing.

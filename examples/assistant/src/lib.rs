@@ -45,12 +45,14 @@
 //! are only in validation and three only in test, and so are the nouns of the kinds nobody foresaw. Openers are shared in part.
 //!
 //! # The files in `data/`
+//! `common.txt` has common words and what tasks, notes, messages, titles and goods are put together from, for training alone. In the others,
 //! `(a|b|)` are alternatives, `{room}` is a gap. A wording without a sign is an order, which takes "could you"; `? ` starts a question and
 //! `. ` anything else. `requests*.txt` and `spoken.txt` have patterns: `!` action, `=` reply, `/` reply where nobody told the time, `~` facts
 //! that change the answer. `facts.txt` and `open.txt` have kinds of facts: `say`, `ask`, and requests, `-`, under what is done with the fact,
 //! `do`, and without it, `else`.
 
 pub mod catalogue;
+pub mod common;
 pub mod data;
 pub mod dialogues;
 pub mod error;

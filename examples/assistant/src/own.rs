@@ -2,6 +2,7 @@
 
 use crate::catalogue::Action;
 use crate::data::{Step, wording};
+use crate::dialogues::changes;
 use crate::error::{Error, Result};
 use crate::forms::Filled;
 
@@ -155,7 +156,7 @@ pub fn dialogue(talk: &mut Talk) -> Result<()> {
             _ => {}
         }
     }
-    if talk.random.chance(15) {
+    if talk.random.chance(changes(talk.split, 15, 35)) {
         let phrase = first.phrase.clone();
         let changed = command(talk, Some(&phrase))?;
         teach(talk, &changed, "change")?;

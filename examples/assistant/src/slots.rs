@@ -123,6 +123,9 @@ impl Slots<'_> {
                 Value::same(if self.capitals && random.chance(50) { capital(&word) } else { word })
             }
             _ => {
+                if let Some(value) = self.common(name, random)? {
+                    return Ok(value);
+                }
                 let mut value = self.words.value(name, self.split, random)?;
                 if value.said.contains('{') {
                     value = self.nested(&value, random)?;
@@ -133,6 +136,18 @@ impl Slots<'_> {
                 value
             }
         })
+    }
+
+    /// A text put together from common words: in writing, and for training alone, so that what is held out stays as it was.
+    fn common(&self, name: &str, random: &mut Random) -> Result<Option<Value>> {
+        if self.spoken || self.split != Split::Train {
+            return Ok(None);
+        }
+        let may = |text: &str| self.words.may_use(text, Split::Train);
+        let mut other = |gap: &str, random: &mut Random| Ok(self.value(gap, random)?.said);
+        let text = self.words.common().text(name, !self.words.has(name), random, &mut other, &may)?;
+        let names = self.capitals && self.words.proper(name);
+        Ok(text.map(|text| Value::same(if names { capitals(&text) } else { text })))
     }
 
     /// Fills the gaps inside an entry of a list. The texts of actions are what was said.

@@ -1,5 +1,6 @@
 //! Word lists and invented words.
 
+use crate::common::{COMMON, Common};
 use crate::error::{Error, Result};
 use crate::random::{Random, hash};
 use crate::split::Split;
@@ -51,6 +52,8 @@ pub struct Words {
     lists: BTreeMap<String, List>,
     split_of: HashMap<String, Split>,
     trigrams: Vec<String>,
+    /// Common words, and texts made of them, for training.
+    common: Common,
 }
 
 /// What may stand behind the name of a list.
@@ -81,7 +84,8 @@ impl Words {
                 entries.extend(line.split(',').map(str::trim).filter(|e| !e.is_empty()).map(str::to_string));
             }
         }
-        let mut words = Words { lists: BTreeMap::new(), split_of: HashMap::new(), trigrams: Vec::new() };
+        let mut words =
+            Words { lists: BTreeMap::new(), split_of: HashMap::new(), trigrams: Vec::new(), common: Common::default() };
         for (name, (flags, mut entries)) in raw {
             entries.sort();
             entries.dedup();
@@ -106,6 +110,8 @@ impl Words {
         trigrams.sort();
         trigrams.dedup();
         words.trigrams = trigrams;
+        let keep = |word: &str| words.split_of.get(word).is_none_or(|split| *split == Split::Train);
+        words.common = Common::read(COMMON, &keep)?;
         Ok(words)
     }
 
@@ -160,6 +166,11 @@ impl Words {
             Some((said, norm)) => Value::new(said, norm),
             None => Value::same(entry),
         })
+    }
+
+    /// Common words, and texts made of them, for training.
+    pub fn common(&self) -> &Common {
+        &self.common
     }
 
     /// Whether a split may use a text that is in no list of its own.

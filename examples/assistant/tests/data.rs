@@ -7,6 +7,7 @@ use lichen_assistant::error::Result;
 use lichen_assistant::forms::Filled;
 use lichen_assistant::lessons::{self, holds};
 use lichen_assistant::random::Random;
+use lichen_assistant::slots::Slots;
 use lichen_assistant::split::Split;
 use lichen_assistant::spoken;
 use lichen_assistant::talk::{Answer, Dialogue, Talk};
@@ -85,6 +86,32 @@ fn no_word_is_in_two_splits() -> Result<()> {
             let word = data.words.invented(split, &mut random);
             assert!(data.words.may_use(&word, split));
             assert!(seen.insert(word.clone(), split).is_none_or(|s| s == split), "{word}");
+        }
+    }
+    Ok(())
+}
+
+/// Every list of common words makes texts, in training alone; no word of it is held out, and no text is.
+#[test]
+fn texts_of_common_words_are_for_training() -> Result<()> {
+    let data = Data::read()?;
+    let held = |word: &String| data.words.held_lists().any(|list| data.words.entries(list, Split::Test).contains(word));
+    let slots = |split| Slots { words: &data.words, split, spoken: false, capitals: false };
+    for list in data.words.common().names() {
+        assert_eq!(data.words.common().entries(list).iter().find(|word| held(word)), None, "{list}");
+        let mut random = Random::new(SEED, list, 0);
+        let texts = (0..200).map(|_| slots(Split::Train).value(list, &mut random)).collect::<Result<Vec<_>>>()?;
+        for text in &texts {
+            assert!(!text.said.is_empty() && !text.said.contains(['{', '}']), "{list}: {:?}", text.said);
+        }
+        if data.words.has(list) {
+            let known: BTreeSet<&String> = data.words.entries(list, Split::Test).iter().collect();
+            let said: BTreeSet<String> = texts.iter().map(|t| t.said.clone()).collect();
+            assert!(said.iter().all(|text| !known.contains(text)), "{list}");
+            let shared = (0..200).map(|_| slots(Split::Test).value(list, &mut random)).collect::<Result<Vec<_>>>()?;
+            assert!(shared.iter().all(|text| !said.contains(&text.said)), "{list}");
+        } else {
+            assert!(slots(Split::Test).value(list, &mut random).is_err(), "{list}");
         }
     }
     Ok(())
