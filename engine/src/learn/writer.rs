@@ -22,7 +22,7 @@ const WARMUP: f32 = 4.0;
 /// Largest norm of the gradient.
 const CLIP: f64 = 1.0;
 /// Sequences that run at once.
-const BATCH: usize = 24;
+const BATCH: usize = 8;
 
 /// One conversation to train on, of which the lower layers have been computed.
 #[derive(Clone, Debug)]
