@@ -7,6 +7,7 @@ mod mel;
 mod picture;
 mod resample;
 mod sound;
+mod vary;
 mod wav;
 
 pub use mel::{BANDS, HOP, LogMel, SILENCE, WINDOW};

@@ -193,6 +193,10 @@ impl Header {
             },
         };
         let bank = meta.remove("bank").map(|lines| Bank::from_jsonl(&lines)).transpose()?;
+        let fits = |turn: &Vec<f32>| turn.len() == config.turn && turn.iter().all(|x| x.is_finite());
+        if bank.as_ref().is_some_and(|bank| !bank.shown().iter().all(fits)) {
+            return Err(bad(format!("bank: the vector of a turn must have {} finite numbers", config.turn)));
+        }
         let plan = Self::plan(&config, storage, tokenizer, parent, about);
         let mut header = Self { actions, refusal_bias, bank, grown_from, ..plan };
         let mut tensors = raw.tensors;

@@ -15,12 +15,14 @@ mod frames;
 mod gate;
 mod lesson;
 mod reader;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use bank::Bank;
 pub use lesson::{Exercise, Lesson, Phase, Step};
+pub use shown::{Shown, name};
 pub use writer::Target;
 
 use crate::data::{Encoder, Speaker, Turn};
@@ -32,7 +34,7 @@ use crate::session::Session;
 use crate::weights::Weights;
 use gate::Gate;
 use lichen_host::{Cpu, Device};
-use reader::{Reader, Talk};
+use reader::{Last, Reader, Talk};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::pin;
@@ -47,7 +49,7 @@ const ANSWER: usize = 40;
 const ANSWERS: usize = 4;
 
 /// What is taught.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Teaching {
     /// A fact, a taste, a new command, as a person would tell it.
     Statement(String),
@@ -65,13 +67,23 @@ pub enum Teaching {
         /// What was said then.
         said: String,
     },
+    /// What something is called that is seen or heard.
+    Name {
+        /// It.
+        shown: Shown,
+        /// Its name: see [`name`].
+        name: String,
+    },
 }
 
 impl Teaching {
     /// The words that tell it.
     pub fn said(&self) -> &str {
         match self {
-            Self::Statement(said) | Self::Correction { said, .. } | Self::Answer { answer: said, .. } => said,
+            Self::Statement(said)
+            | Self::Correction { said, .. }
+            | Self::Answer { answer: said, .. }
+            | Self::Name { name: said, .. } => said,
         }
     }
     fn texts(&self) -> [&str; 2] {
@@ -79,6 +91,7 @@ impl Teaching {
             Self::Statement(said) => [said, said],
             Self::Answer { ask, answer } => [ask, answer],
             Self::Correction { asked, said } => [asked, said],
+            Self::Name { name, .. } => [name, name],
         }
     }
     fn trimmed(&self) -> Self {
@@ -87,6 +100,7 @@ impl Teaching {
             Self::Statement(said) => Self::Statement(trimmed(said)),
             Self::Answer { ask, answer } => Self::Answer { ask: trimmed(ask), answer: trimmed(answer) },
             Self::Correction { asked, said } => Self::Correction { asked: trimmed(asked), said: trimmed(said) },
+            Self::Name { shown, name } => Self::Name { shown: shown.clone(), name: trimmed(name) },
         }
     }
 }
@@ -98,6 +112,8 @@ impl std::fmt::Display for Teaching {
             Self::Statement(said) => f.write_str(said),
             Self::Answer { ask, answer } => write!(f, "{ask} - {answer}"),
             Self::Correction { asked, said } => write!(f, "{asked} - {said}"),
+            Self::Name { shown: Shown::Picture(_), name } => write!(f, "a picture - {name}"),
+            Self::Name { shown: Shown::Sound(_), name } => write!(f, "a sound - {name}"),
         }
     }
 }
@@ -133,12 +149,15 @@ pub struct Learned {
 }
 
 /// The unchanged model's answer to a prompt of the bank.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Known {
     prompt: String,
     answer: Vec<u32>,
     /// The turn's vector, less the background.
     turn: Vec<f32>,
+    /// What is shown with the prompt.
+    #[serde(skip)]
+    shown: Option<Arc<Shown>>,
 }
 
 /// Teaches a model. It runs on the CPU: a model on another device is opened a second time for it.
@@ -250,7 +269,7 @@ impl Learner {
     }
 
     fn talk(&self, turns: &[(&str, &[u32])], goes_on: bool) -> Result<Talk, Error> {
-        Talk::new(self.model.tokenizer(), turns, goes_on, None)
+        Talk::new(self.model.tokenizer(), turns, goes_on, Last::default())
     }
     /// The unchanged model's answers to prompts in conversations of their own.
     fn answer(&mut self, prompts: Vec<String>) -> Result<Vec<Known>, Error> {
@@ -259,7 +278,7 @@ impl Learner {
         for (prompt, turn) in prompts.into_iter().zip(turns) {
             self.session.reset()?;
             let answer = ask(&mut self.session, &self.sampler, &prompt)?;
-            known.push(Known { prompt, answer, turn });
+            known.push(Known { prompt, answer, turn, shown: None });
         }
         Ok(known)
     }
@@ -267,15 +286,41 @@ impl Learner {
     /// say what is about the same thing.
     pub fn turns<'a>(&mut self, said: impl Iterator<Item = &'a str>) -> Result<Vec<Vec<f32>>, Error> {
         let talks = said.map(|said| self.talk(&[(said, &[])], false)).collect::<Result<Vec<_>, _>>()?;
-        let mut turns = vec![Vec::new(); talks.len()];
-        for group in Reader::groups(&talks) {
-            let seen = self.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
-            for (&i, seen) in group.iter().zip(seen) {
-                turns[i] = seen.turns.into_iter().next().unwrap_or_default();
-            }
-        }
-        Ok(turns)
+        vectors(&mut self.reader, &talks)
     }
+    /// The same of turns in which something is shown.
+    fn shown<'a>(&mut self, all: impl Iterator<Item = &'a Shown>) -> Result<Vec<Vec<f32>>, Error> {
+        shown(&self.model, &mut self.reader, all)
+    }
+}
+
+/// The vectors of turns in which something is shown and nothing said, less the background: `[turn]` numbers each. For
+/// [`Bank::with_shown`].
+///
+/// # Errors
+/// [`Error::Memory`]: the model is not on the CPU or has no such vectors; [`Error::Senses`]: it cannot see or hear.
+pub fn turns_shown<'a>(model: &Arc<Model>, all: impl Iterator<Item = &'a Shown>) -> Result<Vec<Vec<f32>>, Error> {
+    if model.config().senses.is_none() {
+        return Err(Error::Senses("this model can neither hear nor see".into()));
+    }
+    shown(model, &mut Reader::new(model.clone())?, all)
+}
+
+fn shown<'a>(model: &Model, reader: &mut Reader, all: impl Iterator<Item = &'a Shown>) -> Result<Vec<Vec<f32>>, Error> {
+    let talk = |shown| Talk::new(model.tokenizer(), &[("", &[])], false, Last { now: None, shown: Some(shown) });
+    vectors(reader, &all.map(talk).collect::<Result<Vec<_>, _>>()?)
+}
+
+/// The vector of the first turn of each conversation.
+fn vectors(reader: &mut Reader, talks: &[Talk]) -> Result<Vec<Vec<f32>>, Error> {
+    let mut turns = vec![Vec::new(); talks.len()];
+    for group in Reader::groups(talks) {
+        let seen = reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
+        for (&i, seen) in group.iter().zip(seen) {
+            turns[i] = seen.turns.into_iter().next().unwrap_or_default();
+        }
+    }
+    Ok(turns)
 }
 
 /// How far a lesson's section opens for a turn with this vector, from 0 to 1.
@@ -302,9 +347,17 @@ pub fn recited(session: &mut Session, frames: &[(String, String)]) -> Result<usi
 
 /// Says something in a session and takes the greedy answer.
 fn ask(session: &mut Session, sampler: &Sampler, said: &str) -> Result<Vec<u32>, Error> {
+    show(session, sampler, said, None)
+}
+
+/// The same with something shown.
+fn show(session: &mut Session, sampler: &Sampler, said: &str, shown: Option<&Shown>) -> Result<Vec<u32>, Error> {
     let goes_on = session.position() > 0;
     let tokenizer = session.model().tokenizer();
-    let prompt = Encoder::new(tokenizer, None).prompt(&Turn::new(Speaker::User, said), goes_on)?;
+    let mut turn = Turn::new(Speaker::User, said);
+    shown.iter().for_each(|shown| shown.mark(&mut turn));
+    let mut prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on)?;
+    shown.iter().for_each(|shown| shown.fill(&mut prompt));
     now(session.perceive(&prompt))?;
     let mut ids = Vec::new();
     let keep = |id| {

@@ -157,8 +157,14 @@ export interface CreateOptions {
   onLessons?(): void;
 }
 
-/** What is taught: a statement, an answer to a question, or what was meant by something that was asked. */
-export type Teaching = string | { ask: string; answer: string } | { asked: string; said: string };
+/** What is taught: a statement, an answer to a question, what was meant by something that was asked, or what something is
+ * called that is seen or heard. */
+export type Teaching =
+  | string
+  | { ask: string; answer: string }
+  | { asked: string; said: string }
+  | { name: string; picture: Picture }
+  | { name: string; sound: Sound };
 
 export interface LessonProgress {
   phase: "preparing" | "hearing" | "asking" | "answering" | "choosing" | "guarding" | "training" | "checking";

@@ -100,12 +100,14 @@ class Lichen {
     return this.#call("compare", { a: first, b: second });
   }
 
-  /** Learns a statement, `{ ask, answer }`, or `{ asked, said }` for a correction; gives the lesson. Answers may be
-   * asked for meanwhile. */
+  /** Learns a statement, `{ ask, answer }`, `{ asked, said }` for a correction, or `{ name, picture }` or `{ name, sound }`;
+   * gives the lesson. Answers may be asked for meanwhile. */
   async learn(teaching, { signal, onProgress } = {}) {
+    const { name, picture, sound } = teaching;
+    const turn = name === undefined ? undefined : await readTurn({ picture, sound, now: null });
     await this.#recovering;
     signal?.throwIfAborted();
-    const call = this.#thread.start("learn", { teaching }, onProgress);
+    const call = this.#thread.start("learn", { teaching: name ?? teaching, turn }, onProgress);
     const stop = () => call.stop();
     signal?.addEventListener("abort", stop);
     try {

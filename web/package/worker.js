@@ -199,7 +199,7 @@ async function compare({ a, b }) {
 }
 
 /** One lesson; answers go on between its steps, with what was known before. */
-async function learn({ teaching }, { post, isStopped }) {
+async function learn({ teaching, turn }, { post, isStopped }) {
   if (!info.model.learns) throw Object.assign(new Error("This model cannot learn."), { code: "lessons" });
   if (learning) throw Object.assign(new Error("Another lesson is under way."), { code: "lessons" });
   learning = true;
@@ -218,7 +218,7 @@ async function learn({ teaching }, { post, isStopped }) {
     }
     await step(() => lessons.change(() => {}));
     const began = performance.now();
-    await step(() => lichen.begin_lesson(JSON.stringify(teaching)));
+    await step(() => lichen.begin_lesson(JSON.stringify(teaching), turn && inputOf(turn)));
     for (;;) {
       const { done, refused, ...progress } = JSON.parse(await step(() => lichen.step_lesson()));
       if (refused) throw Object.assign(new Error(`Not learned: ${refused}`), { code: "refused" });

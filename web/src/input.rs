@@ -4,6 +4,7 @@ use crate::failure::{thrown, with_code};
 use half::f16;
 use lichen::data::{Encoder, Example, Turn};
 use lichen::frontend::{Picture, Sound, hear, see};
+use lichen::learn::Shown;
 use lichen::when::Moment;
 use lichen::{Error, Model};
 use wasm_bindgen::prelude::*;
@@ -76,6 +77,10 @@ fn as_seen(mut picture: Picture) -> Picture {
 }
 
 impl Input {
+    /// What is seen, or else heard.
+    pub(crate) fn shown(self) -> Option<Shown> {
+        self.picture.map(Shown::Picture).or(self.sound.map(Shown::Sound))
+    }
     /// The moment at which it is said.
     pub(crate) fn moment(&self) -> Option<Moment> {
         self.now

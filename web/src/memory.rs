@@ -3,8 +3,9 @@
 
 use crate::conversation::Lichen;
 use crate::failure::{thrown, with_code};
+use crate::input::Input;
 use js_sys::{Array, Uint8Array};
-use lichen::learn::{KNOWN, Learned, Learner, Lesson, Phase, Step, Teaching};
+use lichen::learn::{KNOWN, Learned, Learner, Lesson, Phase, Step, Teaching, name};
 use lichen::memory::{Imported, Memory, Pool, Texts};
 use lichen::plastic::{Plastic, Written};
 use lichen::{Choice, Device, Error, Model, Session, Store, memory};
@@ -124,14 +125,17 @@ impl Lichen {
         Ok(json!({ "known": known, "all": all }).to_string())
     }
 
-    /// Begins a lesson: a statement as JSON text, or `{ask, answer}`, or `{asked, said}` for a correction.
-    pub fn begin_lesson(&mut self, told: &str) -> Result<(), JsValue> {
+    /// Begins a lesson: a statement as JSON text, or `{ask, answer}`, or `{asked, said}` for a correction. With an input
+    /// that shows something the text gives it its name.
+    pub fn begin_lesson(&mut self, told: &str, shown: Option<Input>) -> Result<(), JsValue> {
         let told: Told = serde_json::from_str(told)
             .map_err(|_| with_code("a lesson is a text, {ask, answer}, or {asked, said}", "input"))?;
-        let teaching = match told {
-            Told::Statement(said) => Teaching::Statement(said),
-            Told::Answer { ask, answer } => Teaching::Answer { ask, answer },
-            Told::Correction { asked, said } => Teaching::Correction { asked, said },
+        let teaching = match (told, shown.and_then(Input::shown)) {
+            (Told::Statement(said), Some(shown)) => Teaching::Name { shown, name: name(&said).into() },
+            (_, Some(_)) => return Err(with_code("what is shown takes a name", "input")),
+            (Told::Statement(said), None) => Teaching::Statement(said),
+            (Told::Answer { ask, answer }, None) => Teaching::Answer { ask, answer },
+            (Told::Correction { asked, said }, None) => Teaching::Correction { asked, said },
         };
         let Lessons { learner: Some(learner), memory: Some(memory), .. } = &mut self.lessons else {
             return Err(unkept());

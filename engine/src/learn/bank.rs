@@ -1,5 +1,6 @@
 //! What a model asks itself when it learns: questions and requests for every kind of fact that it knows to be told,
-//! questions about things it has never heard of, and others that no fact should touch.
+//! questions about things it has never heard of, and others that no fact should touch; and what turns look like in which
+//! something else was seen or heard.
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -12,20 +13,23 @@ const WORDS: usize = 3;
 const MOST_WORDS: usize = 24;
 
 /// Prompts that a model asks itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bank {
     prompts: Vec<String>,
     patterns: Vec<String>,
+    shown: Vec<Vec<f32>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
-    prompt: String,
+#[serde(untagged)]
+enum Line {
+    Prompt { prompt: String },
+    Turn { turn: Vec<f32> },
 }
 
 impl Bank {
     /// From JSON lines with a `prompt` each. Those that hold `{}` are patterns: they are asked with what a statement
-    /// calls its own (`my NAME`) in that place.
+    /// calls its own (`my NAME`) in that place. Lines with a `turn` hold the vector of one in which something was shown.
     ///
     /// # Errors
     /// [`Error::Memory`]: a line cannot be read, or there is no prompt at all.
@@ -34,8 +38,11 @@ impl Bank {
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let line: Line = serde_json::from_str(line)
                 .map_err(|e| Error::Memory(format!("line {} of the prompts for learning: {e}", i + 1)))?;
-            let to = if line.prompt.contains(PLACE) { &mut bank.patterns } else { &mut bank.prompts };
-            to.push(line.prompt);
+            match line {
+                Line::Prompt { prompt } if prompt.contains(PLACE) => bank.patterns.push(prompt),
+                Line::Prompt { prompt } => bank.prompts.push(prompt),
+                Line::Turn { turn } => bank.shown.push(turn),
+            }
         }
         match bank.prompts.is_empty() {
             true => Err(Error::Memory("there are no prompts for learning".into())),
@@ -44,8 +51,18 @@ impl Bank {
     }
     /// As JSON lines.
     pub fn to_jsonl(&self) -> String {
-        let line = |prompt: &String| serde_json::to_string(&Line { prompt: prompt.clone() }).unwrap_or_default() + "\n";
-        self.prompts.iter().chain(&self.patterns).map(line).collect()
+        let prompts = self.prompts.iter().chain(&self.patterns).map(|prompt| Line::Prompt { prompt: prompt.clone() });
+        let turns = self.shown.iter().map(|turn| Line::Turn { turn: turn.clone() });
+        prompts.chain(turns).map(|line| serde_json::to_string(&line).unwrap_or_default() + "\n").collect()
+    }
+    /// The same with the vectors of turns in which something was shown, to four digits behind the point.
+    pub fn with_shown(self, turns: impl IntoIterator<Item = Vec<f32>>) -> Self {
+        let rounded = |turn: Vec<f32>| turn.into_iter().map(|x| (x * 1e4).round() / 1e4).collect();
+        Self { shown: turns.into_iter().map(rounded).collect(), ..self }
+    }
+    /// Vectors of turns in which something was shown, less the background.
+    pub fn shown(&self) -> &[Vec<f32>] {
+        &self.shown
     }
     /// Prompts that are asked in every lesson.
     pub fn prompts(&self) -> &[String] {
@@ -140,8 +157,9 @@ mod tests {
     fn patterns_are_filled_and_bad_lines_named() {
         let bank =
             Bank::from_jsonl("{\"prompt\":\"who are you\"}\n\n{\"prompt\":\"where is my {}\",\"about\":\"x\"}\n");
-        let bank = bank.expect("reads");
+        let bank = bank.expect("reads").with_shown([vec![0.12345, -1.0]]);
         assert_eq!(bank.prompts(), ["who are you"]);
+        assert_eq!(bank.shown(), [[0.1235, -1.0]]);
         assert_eq!(Bank::from_jsonl(&bank.to_jsonl()).expect("reads"), bank);
         assert_eq!(bank.about("my hat is red"), ["where is my hat", "where is my hat is", "where is my hat is red"]);
         for bad in ["", "{\"prompt\":\"where is my {}\"}", "{\"prompt\":\"a\"}\nnonsense"] {

@@ -2,7 +2,7 @@
 
 use super::gate::{Gate, dot, unit};
 use super::lesson::{FRAME_OPEN, Lesson, Phase, Planned, Step};
-use super::reader::{Reader, Talk};
+use super::reader::{Last, Reader, Talk};
 use super::{Learner, Teaching};
 use crate::error::Error;
 use crate::when::Moment;
@@ -35,7 +35,7 @@ enum Place {
 impl Lesson {
     /// Sorts the frames, and goes on to the gate.
     pub(super) fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if !matches!(self.teaching, Teaching::Answer { .. }) {
+        if !matches!(self.teaching, Teaching::Answer { .. } | Teaching::Name { .. }) {
             self.agree(learner.model.tokenizer());
             self.thin_out(learner.known.len());
         }
@@ -85,7 +85,11 @@ impl Lesson {
         let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
         let others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().map(Vec::as_slice)).collect::<Vec<_>>();
         let all: Vec<&[f32]> = opens.iter().copied().chain(here.iter().map(Vec::as_slice)).collect();
-        let gate = Gate::learn(&all, &others, &mut self.random);
+        let shown = learner.bank.shown().iter().chain(elsewhere).map(Vec::as_slice).collect::<Vec<_>>();
+        let gate = match self.teaching {
+            Teaching::Name { .. } => Gate::learn_shown(&all, &shown, &mut self.random),
+            _ => Gate::learn(&all, &others, &mut self.random),
+        };
         let share = |old: &Gate| opens.iter().filter(|turn| old.open(turn) > 0.5).count() as f64 / opens.len() as f64;
         let shares = self.earlier.iter().map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
         self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
@@ -132,8 +136,9 @@ impl Lesson {
         if place == Place::Later {
             turns.push((&before.prompt, &before.answer));
         }
-        turns.push((&self.prompts[prompt].prompt, answer));
-        Talk::new(tokenizer, &turns, false, now.as_deref())
+        let known = &self.prompts[prompt];
+        turns.push((&known.prompt, answer));
+        Talk::new(tokenizer, &turns, false, Last { now: now.as_deref(), shown: known.shown.as_deref() })
     }
 }
 

@@ -4,12 +4,14 @@ use super::bank::{phrases, words};
 use super::gate::{dot, unit};
 use super::lesson::{Frame, Lesson, Phase, Step};
 use super::reader::{Reader, Talk};
+use super::shown::Shown;
 use super::{ANSWERS, Known, Learner, Teaching, ask, now};
 use crate::action;
 use crate::assistant::Reply;
 use crate::error::Error;
 use crate::tokenizer::Tokenizer;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Least probability of the least likely token of a frame's answer.
 const SURE: f32 = 0.5;
@@ -17,6 +19,8 @@ const SURE: f32 = 0.5;
 /// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
 const NEAR: f32 = 0.6;
 const FARTHER: f32 = 0.12;
+/// Pictures or sounds that one is made to many of.
+const SHOWN: usize = 24;
 /// Frames from the bank that are enough without patterns.
 const ENOUGH: usize = 6;
 
@@ -51,6 +55,12 @@ impl Lesson {
             self.prompts.extend(learner.answer(vec![ask])?);
             return self.choose(learner);
         }
+        if let Teaching::Name { shown, name } = &self.teaching {
+            let answer = learner.model.tokenizer().encode(name);
+            let mut all = vec![Arc::new(shown.clone())];
+            all.resize_with(SHOWN, || Arc::new(shown.varied(&mut self.random)));
+            return self.name(learner, all, &answer);
+        }
         learner.session.reset()?;
         let mut new = learner.bank.about(self.teaching.said());
         if let Teaching::Correction { asked, .. } = &self.teaching {
@@ -65,7 +75,7 @@ impl Lesson {
         };
         let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
         let anchor = unit(&turns.pop().unwrap_or_default());
-        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, answer: Vec::new(), turn });
+        let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, turn, ..Known::default() });
         self.prompts.extend(new);
         self.filled = self.prompts.len();
         if let Teaching::Statement(said) = &self.teaching {
@@ -75,6 +85,17 @@ impl Lesson {
         let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
         self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
         Ok(self.going(2))
+    }
+
+    /// Every picture or sound is to be answered with the name.
+    fn name(&mut self, learner: &mut Learner, all: Vec<Arc<Shown>>, answer: &[u32]) -> Result<Step, Error> {
+        let turns = learner.shown(all.iter().map(Arc::as_ref))?;
+        for (shown, turn) in all.into_iter().zip(turns) {
+            self.about.push(self.prompts.len());
+            self.frames.push(Frame { prompt: self.prompts.len(), answer: answer.to_vec() });
+            self.prompts.push(Known { turn, shown: Some(shown), ..Known::default() });
+        }
+        self.choose(learner)
     }
 
     pub(super) fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {

@@ -13,6 +13,8 @@ const SHARPNESS: f32 = 20.0;
 const GAP: f32 = 0.15;
 /// Share of the other turns that may lie above where the threshold is put before it is lowered.
 const ABOVE: f64 = 0.01;
+/// Other things nearest to one that is shown, from whose middle it is told apart.
+const AROUND: usize = 40;
 /// How much the threshold is lowered: turns in words that nobody thought of lie a little off.
 const LOWERED: f32 = 0.05;
 
@@ -53,14 +55,46 @@ impl Gate {
     pub(super) fn learn(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
         let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
         let mut gate = Self { keys: centres(&opens, random), theta: 0.5 };
+        gate.train(&opens, &others);
+        let highest = quantile(&gate, &others, 1.0 - ABOVE);
+        gate.theta = gate.theta.max(highest) - LOWERED;
+        gate
+    }
+
+    /// The same for things that are shown: all pictures lie close together, and so do all sounds, so that a gate has to
+    /// look at what sets one apart from those that lie nearest. There is at least one of each.
+    pub(super) fn learn_shown(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
+        let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
+        let middle = mean(&opens);
+        let mut near: Vec<&Vec<f32>> = others.iter().collect();
+        near.sort_by(|a, b| dot(b, &middle).total_cmp(&dot(a, &middle)));
+        near.truncate(AROUND);
+        let around = mean(&near);
+        let directions: Vec<Vec<f32>> =
+            opens.iter().map(|v| unit(&v.iter().zip(&around).map(|(x, m)| x - m).collect::<Vec<_>>())).collect();
+        let mut gate = Self { keys: centres(&directions, random), theta: 0.0 };
+        // Where nine of ten are above, if that is where no other is.
+        let apart = |gate: &Self| {
+            let highest = quantile(gate, &others, 1.0);
+            highest.max(0.5 * (quantile(gate, &opens, 0.1) + highest))
+        };
+        gate.theta = apart(&gate);
+        gate.train(&opens, &others);
+        gate.theta = apart(&gate);
+        gate
+    }
+
+    /// Moves the keys by contrast between turns that should open it and others.
+    fn train(&mut self, opens: &[Vec<f32>], others: &[Vec<f32>]) {
+        let gate = self;
         let dim = gate.keys[0].len();
         // The last number is the threshold's.
         let count = KEYS * dim + 1;
         let (mut first, mut second) = (vec![0f32; count], vec![0f32; count]);
         for update in 1..=UPDATES {
             let mut gradient = vec![0f32; count];
-            gate.contrast(&opens, 1.0, &mut gradient);
-            gate.contrast(&others, -1.0, &mut gradient);
+            gate.contrast(opens, 1.0, &mut gradient);
+            gate.contrast(others, -1.0, &mut gradient);
             for (i, g) in gradient.into_iter().enumerate() {
                 first[i] += 0.1 * (g - first[i]);
                 second[i] += 0.01 * (g * g - second[i]);
@@ -73,11 +107,6 @@ impl Gate {
             }
         }
         gate.keys.iter_mut().for_each(|key| *key = unit(key));
-        let mut near: Vec<f32> = others.iter().map(|turn| gate.nearness(turn)).collect();
-        near.sort_by(|a, b| b.total_cmp(a));
-        let highest = near.get((near.len() as f64 * ABOVE) as usize).copied().unwrap_or(-1.0);
-        gate.theta = gate.theta.max(highest) - LOWERED;
-        gate
     }
 
     /// Adds the gradient of the mean of `softplus(sharpness (gap + sign (theta - nearness)))` over turns.
@@ -96,6 +125,19 @@ impl Gate {
             }
         }
     }
+}
+
+/// How near to a gate the turn lies that this share of all turns lie below.
+fn quantile(gate: &Gate, turns: &[Vec<f32>], share: f64) -> f32 {
+    let mut near: Vec<f32> = turns.iter().map(|turn| gate.nearness(turn)).collect();
+    near.sort_by(|a, b| b.total_cmp(a));
+    near.get((near.len() as f64 * (1.0 - share)) as usize).or(near.last()).copied().unwrap_or(-1.0)
+}
+
+fn mean(all: &[impl AsRef<[f32]>]) -> Vec<f32> {
+    let mut sum = vec![0f32; all.first().map_or(0, |v| v.as_ref().len())];
+    all.iter().for_each(|v| sum.iter_mut().zip(v.as_ref()).for_each(|(sum, x)| *sum += x / all.len() as f32));
+    sum
 }
 
 /// Directions that lie in the middle of groups of turns: k-means by cosine.
@@ -138,6 +180,24 @@ mod tests {
         for (i, turn) in later.iter().enumerate() {
             let open = gate.open(turn);
             assert_eq!(open > 0.5, i % 16 < 2, "turn {i} opens by {open}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_told_from_what_lies_close_by() {
+        let mut random = Random::new(7);
+        // All of them lie close together, as far as cosines tell.
+        let mut thing = |which: usize| -> Vec<f32> {
+            let at = |i: usize| if i == 0 { 9.0 } else { 3.0 * f32::from(u8::from(i == which)) };
+            (0..16).map(|i| at(i) + 0.2 * random.normal() as f32).collect()
+        };
+        let opens: Vec<Vec<f32>> = (0..10).map(|_| thing(1)).collect();
+        let others: Vec<Vec<f32>> = (0..140).map(|i| thing(2 + i % 14)).collect();
+        let later: Vec<Vec<f32>> = (0..40).map(|i| thing(1 + i % 4)).collect();
+        let gate = Gate::learn_shown(&slices(&opens), &slices(&others), &mut Random::new(6));
+        for (i, turn) in later.iter().enumerate() {
+            let open = gate.open(turn);
+            assert_eq!(open > 0.5, i % 4 == 0, "turn {i} opens by {open}");
         }
     }
 }

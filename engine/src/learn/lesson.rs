@@ -5,7 +5,7 @@ use super::frames::text;
 use super::gate::Gate;
 use super::reader::{Reader, Seen, Talk};
 use super::writer::{Sequence, Target, UPDATES, Writer};
-use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now};
+use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show};
 use crate::error::Error;
 use crate::plastic::Plastic;
 use crate::session::Session;
@@ -131,7 +131,13 @@ impl Lesson {
                 return Err(Error::Memory(format!("{len} bytes are too much for one lesson: at most {LONGEST}")));
             }
         }
-        if let Teaching::Answer { answer, .. } = &teaching
+        if let Teaching::Name { shown, .. } = &teaching {
+            shown.check()?;
+            if learner.model.config().senses.is_none() {
+                return Err(Error::Senses("this model can neither hear nor see".into()));
+            }
+        }
+        if let Teaching::Answer { answer, .. } | Teaching::Name { name: answer, .. } = &teaching
             && learner.model.tokenizer().encode(answer).len() >= ANSWER
         {
             return Err(Error::Memory(format!("an answer of {ANSWER} tokens or more is too long to be taught")));
@@ -301,7 +307,8 @@ impl Lesson {
         };
         if let Some((prompt, want)) = self.checks.get(self.at) {
             session.reset()?;
-            let got = ask(session, &learner.sampler, &self.prompts[*prompt].prompt)?;
+            let known = &self.prompts[*prompt];
+            let got = show(session, &learner.sampler, &known.prompt, known.shown.as_deref())?;
             self.receipt.checked += 1;
             self.receipt.passed += usize::from(got == *want);
             return Ok(self.going(self.checks.len()));
@@ -314,7 +321,9 @@ impl Lesson {
             return Err(Error::Memory("a lesson was checked before it was trained".into()));
         };
         let tokenizer = learner.model.tokenizer();
-        let frames = self.frames.iter().map(|f| (self.prompts[f.prompt].prompt.clone(), text(tokenizer, &f.answer)));
+        // What is shown is not kept, and cannot be asked again.
+        let asked = self.frames.iter().filter(|f| self.prompts[f.prompt].shown.is_none());
+        let frames = asked.map(|f| (self.prompts[f.prompt].prompt.clone(), text(tokenizer, &f.answer)));
         Ok(Step::Done(Box::new(Learned {
             written: writer.written(&learner.model, gate.theta, gate.keys.concat())?,
             receipt: self.receipt.clone(),

@@ -1,8 +1,9 @@
 //! Reads many short conversations at once: how likely each token of an answer is, the vectors of turns, and the rows
 //! that enter the layers of the plastic pool. The conversations go on from one state, or start empty.
 
+use super::shown::Shown;
 use super::{ANSWER, cpu};
-use crate::data::{Encoder, Speaker, Turn};
+use crate::data::{Encoder, HEARD, PIXELS, SEEN, Speaker, Turn, WINDOW};
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
 use crate::model::Model;
@@ -26,24 +27,40 @@ pub(super) struct Talk {
     pub(super) turns: Vec<Range<usize>>,
     /// Where each answer stands, with its end unless it was cut short.
     pub(super) answers: Vec<Range<usize>>,
+    /// Windows that are heard.
+    pub(super) sounds: Vec<f32>,
+    /// Pictures that are seen.
+    pub(super) pictures: Vec<f32>,
+}
+
+/// What the last turn of a conversation has beside words.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Last<'a> {
+    /// The moment.
+    pub(super) now: Option<&'a str>,
+    /// What is shown.
+    pub(super) shown: Option<&'a Shown>,
 }
 
 impl Talk {
-    /// With one turn after the other, the last at a moment if `now` says one. `goes_on`: an answer stands before it,
-    /// whose end was not fed.
+    /// With one turn after the other. `goes_on`: an answer stands before them, whose end was not fed.
     pub(super) fn new(
         tokenizer: &Tokenizer,
         turns: &[(&str, &[u32])],
         goes_on: bool,
-        now: Option<&str>,
+        last: Last<'_>,
     ) -> Result<Self, Error> {
         let end = tokenizer.special("<end>").ok_or_else(|| Error::Tokenizer("it has no <end> token".into()))?;
         let mut talk = Self::default();
         for (i, (said, answer)) in turns.iter().enumerate() {
-            let now = now.filter(|_| i + 1 == turns.len()).map(str::to_string);
-            let turn = Turn { now, ..Turn::new(Speaker::User, *said) };
-            let prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on && i == 0)?;
+            let last = if i + 1 == turns.len() { last } else { Last::default() };
+            let mut turn = Turn { now: last.now.map(str::to_string), ..Turn::new(Speaker::User, *said) };
+            last.shown.iter().for_each(|shown| shown.mark(&mut turn));
+            let mut prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on && i == 0)?;
+            last.shown.iter().for_each(|shown| shown.fill(&mut prompt));
             let at = talk.ids.len();
+            talk.sounds.append(&mut prompt.sounds);
+            talk.pictures.append(&mut prompt.pictures);
             talk.ids.extend(&prompt.ids);
             talk.turns.extend(prompt.about.iter().map(|(range, _)| at + range.start..at + range.end));
             let from = talk.ids.len();
@@ -81,6 +98,8 @@ struct Form {
     steps: usize,
     asked: usize,
     turns: usize,
+    sounds: usize,
+    pictures: usize,
 }
 
 pub(super) struct Reader {
@@ -111,8 +130,13 @@ impl Reader {
         let most =
             |of: fn(&Talk) -> usize, step: usize| talks.iter().map(|t| of(t)).sum::<usize>().next_multiple_of(step);
         let steps = talks.iter().map(|t| t.ids.len()).max().unwrap_or(1).next_multiple_of(8);
-        let form =
-            Form { steps, asked: most(|t| t.answer().len(), 64).max(64), turns: most(|t| t.turns.len(), 16).max(16) };
+        let form = Form {
+            steps,
+            asked: most(|t| t.answer().len(), 64).max(64),
+            turns: most(|t| t.turns.len(), 16).max(16),
+            sounds: most(|t| t.sounds.len() / WINDOW, 64),
+            pictures: most(|t| t.pictures.len() / PIXELS, BATCH),
+        };
         let graph = match self.graphs.iter().position(|(f, _)| *f == form) {
             Some(at) => self.graphs.remove(at).1,
             None => self.build(form)?,
@@ -128,8 +152,8 @@ impl Reader {
     fn build(&mut self, form: Form) -> Result<Graph, Error> {
         let model = &self.model;
         let keep = Some(plastic::layers(model.config()).start);
-        let shape =
-            Shape { turns: form.turns, keep, ..Shape::new(BATCH, form.steps, Logits::Picked(form.asked)).reused() };
+        let Form { steps, asked, turns, sounds, pictures } = form;
+        let shape = Shape { turns, keep, sounds, pictures, ..Shape::new(BATCH, steps, Logits::Picked(asked)).reused() };
         let (config, device) = (model.config(), model.device());
         graph::build_in(&mut self.pool, config, model.weights(), &self.state, device, &shape, None)
     }
@@ -154,6 +178,16 @@ impl Reader {
             }
         }
         device.write(&graph.ids.view(), &ids)?;
+        let all = |of: fn(&Talk) -> &Vec<f32>| talks.iter().flat_map(|t| of(t).iter().copied()).collect::<Vec<_>>();
+        let senses = [(&graph.sounds, HEARD, all(|t| &t.sounds)), (&graph.pictures, SEEN, all(|t| &t.pictures))];
+        for (buffers, place, mut input) in senses {
+            let Some(buffers) = buffers else { continue };
+            input.resize(buffers.input.len(), 0.0);
+            device.write(&buffers.input.view(), &input)?;
+            let mut next = 0u32..;
+            let vectors = ids.iter().map(|&id| if id == place { next.next().unwrap_or(NONE) } else { NONE });
+            device.write(&buffers.rows.view(), &vectors.collect::<Vec<_>>())?;
+        }
         let (Some(rows), Some(turns), Some(entering)) = (&graph.picked, &graph.turns, &graph.entering) else {
             return Err(Error::Memory("a graph for reading lacks an end".into()));
         };

@@ -1,7 +1,7 @@
 //! Lessons on a small random model: reading in batches is reading, a section learns what it is trained on, and
 //! nothing that is said can break a lesson.
 
-use super::reader::{Reader, Talk};
+use super::reader::{Last, Reader, Talk};
 use super::writer::{Sequence, Target, Writer};
 use super::*;
 use crate::config::{Config, Mixer};
@@ -59,7 +59,7 @@ fn least(session: &mut Session, talk: &Talk) -> f32 {
 #[test]
 fn reading_many_is_reading_each() {
     let model = model();
-    let talk = |turns: &[(&str, &[u32])], on| Talk::new(model.tokenizer(), turns, on, None).expect("talk");
+    let talk = |turns: &[(&str, &[u32])], on| Talk::new(model.tokenizer(), turns, on, Last::default()).expect("talk");
     let mut session = Session::new(model.clone()).expect("session");
     let mut reader = Reader::new(model.clone()).expect("reader");
     for goes_on in [false, true] {
@@ -96,7 +96,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     let mut sequences = Vec::new();
     let mut talks = Vec::new();
     for (i, answer) in answers.iter().enumerate() {
-        let talk = Talk::new(model.tokenizer(), &[*answer], false, None).expect("talk");
+        let talk = Talk::new(model.tokenizer(), &[*answer], false, Last::default()).expect("talk");
         let seen = reader.read(&[&talk], None, true).expect("reads").remove(0);
         let rows = talk.answer();
         let target = |(at, chances): (usize, Vec<f32>)| match i < 2 {
@@ -172,6 +172,57 @@ fn whatever_is_said_a_lesson_ends() {
             assert!(steps < 1000, "{teaching:?} goes on for ever");
         }
     }
+}
+
+/// Whatever is shown: a lesson on it ends, and what it writes are numbers.
+#[test]
+fn what_is_shown_can_be_named() {
+    let tokenizer = crate::action::tests::tokenizer();
+    let senses = Some(crate::config::Senses { sound: [4, 8], picture: [4, 8] });
+    let config = Config { layers: 3, turn: TURN, vocab: tokenizer.vocab(), senses, ..config(Mixer::SlopeDelta) };
+    let mut checkpoint = checkpoint(&config, tokenizer, 9);
+    let bank = Bank::from_jsonl("{\"prompt\":\"who are you\"}\n{\"prompt\":\"what is my name\"}").expect("a bank");
+    checkpoint.header.bank = Some(bank.clone());
+    let device = Arc::new(Device::Cpu(Cpu::new(1)));
+    let model = Arc::new(Model::new(checkpoint, device).expect("model"));
+    let picture = |level| Shown::Picture(crate::frontend::Picture::from_gray(&[level; 64], 8, 8).expect("a picture"));
+    let sound = |n| {
+        let samples: Vec<f32> = (0..n).map(|i| (i as f32 * 0.1).sin()).collect();
+        Shown::Sound(crate::frontend::Sound::from_samples(&samples, 16_000).expect("a sound"))
+    };
+    let others = [picture(10), picture(200), sound(9000)];
+    let turns = turns_shown(&model, others.iter()).expect("vectors");
+    assert!(turns.len() == 3 && turns.iter().all(|turn| turn.len() == TURN && turn.iter().all(|x| x.is_finite())));
+    let mut learner = Learner::new(model).expect("learner");
+    learner.bank = bank.with_shown(turns);
+    while learner.prepare().map(|(known, all)| known < all).expect("prepares") {}
+    for shown in [picture(0), picture(255), sound(1), sound(16_000)] {
+        let teaching = Teaching::Name { shown, name: " Biscuit ".into() };
+        let mut lesson = learner.begin(&teaching, 1, []).expect("begins");
+        for steps in 0.. {
+            assert!(steps < 1000, "{teaching} goes on for ever");
+            match lesson.step(&mut learner).expect("steps") {
+                Step::Going(..) => {}
+                Step::Done(learned) => {
+                    assert!(learned.written.slabs.iter().flatten().all(|x| x.is_finite()));
+                    assert!(learned.frames.is_empty(), "what was shown cannot be asked again");
+                    break;
+                }
+                Step::Refused(why) => {
+                    assert!(!why.is_empty());
+                    break;
+                }
+            }
+        }
+    }
+    let long = Teaching::Name { shown: sound(112_000), name: "rain".into() };
+    assert!(matches!(learner.begin(&long, 1, []), Err(Error::Memory(_))));
+    let nameless = Teaching::Name { shown: picture(0), name: " ".into() };
+    assert!(matches!(learner.begin(&nameless, 1, []), Err(Error::Memory(_))));
+    let (mut blind, picture) = (ready(), picture(0));
+    assert!(matches!(turns_shown(blind.model(), [&picture].into_iter()), Err(Error::Senses(_))));
+    let named = Teaching::Name { shown: picture, name: "rain".into() };
+    assert!(matches!(blind.begin(&named, 1, []), Err(Error::Senses(_))));
 }
 
 #[test]

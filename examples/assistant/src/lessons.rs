@@ -97,8 +97,10 @@ pub struct Prompt {
     pub about: Option<String>,
 }
 
-/// Questions asked about each kind of fact, and requests that use it.
+/// Questions asked about each kind of fact.
 const ASKED: usize = 6;
+/// Fewest requests of each sort that uses one.
+const USED: usize = 3;
 /// Kinds made from nouns, of which there are too many to ask about all.
 const OPEN_KINDS: usize = 48;
 /// Patterns of questions about each property of a thing that nobody thought of.
@@ -119,10 +121,17 @@ pub fn bank(data: &Data, seed: u64) -> Result<Vec<Prompt>> {
     talk.random.shuffle(&mut open);
     let kinds = data.kinds.iter().filter(|k| !k.open && k.open_to(Split::Train));
     for kind in kinds.chain(open.into_iter().take(OPEN_KINDS)) {
-        for _ in 0..if kind.open { 2 } else { ASKED } {
+        let asked = if kind.open { 2 } else { ASKED };
+        for _ in 0..asked {
             add(talk.question(kind, None, Source::Own)?.0, Some(&kind.id));
-            if let Some((prompt, _)) = talk.applied(kind, None)? {
-                add(prompt, Some(&kind.id));
+        }
+        // Every way in which a fact is used: what is never asked is never learned.
+        let uses = kind.applied_in(Split::Train);
+        for applied in &uses {
+            for _ in 0..asked.div_ceil(uses.len()).max(asked.min(USED)) {
+                if let Some((prompt, _)) = talk.applied_as(applied, None)? {
+                    add(prompt, Some(&kind.id));
+                }
             }
         }
     }

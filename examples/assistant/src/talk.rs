@@ -300,7 +300,13 @@ impl<'a> Talk<'a> {
     /// wording that was drawn holds the value itself.
     pub fn applied(&mut self, kind: &'a Kind, value: Option<&Value>) -> Result<Option<(String, Answer)>> {
         let all: Vec<&Applied> = kind.applied_in(self.split);
-        let Some(applied) = self.random.pick(&all).copied() else { return Ok(None) };
+        match self.random.pick(&all).copied() {
+            Some(applied) => self.applied_as(applied, value),
+            None => Ok(None),
+        }
+    }
+    /// The same for one way in which a fact is used.
+    pub fn applied_as(&mut self, applied: &Applied, value: Option<&Value>) -> Result<Option<(String, Answer)>> {
         let Some(template) = wording(&applied.wordings, self.split, &mut self.random) else { return Ok(None) };
         let form = if value.is_some() { &applied.with } else { &applied.without };
         for _ in 0..FILLINGS {

@@ -274,6 +274,8 @@ pub(crate) enum Suite {
     Sounds,
     /// What a model knows after it was told (.jsonl with teach and probes)
     Lessons,
+    /// What a model calls pictures and sounds that lessons gave a name (lists as for images, sounds and speech)
+    Names,
     /// How much more the senses share sections for the same thing than for others (an index of concepts, its sets
     /// in the folders beside its own)
     Sharing,

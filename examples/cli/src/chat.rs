@@ -8,8 +8,9 @@ use crate::args::{ChatArgs, Learns};
 use crate::failure::{Done, Failure, plain};
 use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
+use crate::sets::senses::Sense;
 use crate::{devices, files, heat, interrupt, learn, load, memory, output, recall};
-use lichen::learn::{Learner, Teaching};
+use lichen::learn::{Learner, Teaching, name};
 use lichen::memory::Pool;
 use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler, State};
@@ -43,6 +44,8 @@ struct Chat {
     map: Option<RouteMap>,
     /// The person's last words, and those before.
     said: [Option<String>; 2],
+    /// What was shown last, if nothing was said since.
+    shown: Option<Sense>,
     /// What teaches, once something was to be learned.
     learner: Option<Learner>,
     /// When what a person tells becomes a lesson without being asked for.
@@ -65,13 +68,14 @@ pub(crate) fn chat(args: &ChatArgs) -> Done {
     let session = load::session_with(&model, pool.as_ref())?;
     let stops = args.sample.stop.clone();
     let (threads, file) = (args.model.device.threads, args.model.model.clone());
-    let (map, said, learner) = (None, [None, None], None);
+    let (map, said, shown, learner) = (None, [None, None], None, None);
     let person = io::stdin().is_terminal();
     // Nobody can answer a question where lines come from a pipe.
     let unasked = if person && io::stderr().is_terminal() { Learns::Ask } else { Learns::Off };
     let can = memory.is_some() && model.header().learns();
     let learns = if can { args.learn.unwrap_or(unasked) } else { Learns::Off };
-    let mut chat = Chat { model, session, memory, pool, sampler, stops, n, map, said, learner, learns, threads, file };
+    let mut chat =
+        Chat { model, session, memory, pool, sampler, stops, n, map, said, shown, learner, learns, threads, file };
     interrupt::listen();
     if person {
         chat.banner(args.model.model.as_deref());
@@ -131,6 +135,7 @@ impl Chat {
         }
         self.said.rotate_right(1);
         self.said[0] = Some(text.to_string());
+        self.shown = None;
         if self.say(&Input { now: input::now(None)?, ..Input::words(text) })? {
             return self.offer();
         }
@@ -247,7 +252,9 @@ impl Chat {
         let (file, words) = found.unwrap_or((rest, ""));
         let said = Input { now: input::now(None)?, ..Input::words(words) };
         let said = if sees { said.seeing(Path::new(file))? } else { said.hearing(Path::new(file))? };
-        self.say(&said).map(drop)
+        self.say(&said)?;
+        self.shown = said.shown();
+        Ok(())
     }
 
     /// The memory's file.
@@ -268,13 +275,18 @@ impl Chat {
     /// Learns something for good; the conversation goes on with it.
     fn learn(&mut self, text: &str) -> Done {
         let path = self.place()?.to_path_buf();
-        let teaching = match (text, &self.said) {
-            ("", [None, _]) => return Err(Failure::Usage("/learn what? /learn I take my coffee without sugar".into())),
-            ("", [Some(said), Some(asked)]) if corrects(said) => {
+        // "/see dog.png", then "/learn this is Biscuit".
+        let named = self.shown.as_ref().filter(|_| name(text) != text).map(|shown| learn::naming(shown, text));
+        let teaching = match (named, text, &self.said) {
+            (Some(named), ..) => named,
+            (_, "", [None, _]) => {
+                return Err(Failure::Usage("/learn what? /learn I take my coffee without sugar".into()));
+            }
+            (_, "", [Some(said), Some(asked)]) if corrects(said) => {
                 Teaching::Correction { asked: asked.clone(), said: said.clone() }
             }
-            ("", [Some(said), _]) => Teaching::Statement(said.clone()),
-            (text, _) => Teaching::Statement(text.into()),
+            (_, "", [Some(said), _]) => Teaching::Statement(said.clone()),
+            (_, text, _) => Teaching::Statement(text.into()),
         };
         let mut memory = recall::to_write(&path, self.model.header(), "chat")?;
         if self.learner.is_none() {
@@ -323,6 +335,7 @@ impl Chat {
     fn reset(&mut self) -> Done {
         self.session.reset()?;
         self.said = [None, None];
+        self.shown = None;
         note(&faint("forgotten"));
         Ok(())
     }

@@ -41,6 +41,10 @@ impl Input {
         self.seen = Some(Sense::picture(&see(&bytes).map_err(Failure::with(path.display()))?));
         Ok(self)
     }
+    /// What is seen, or else heard.
+    pub(crate) fn shown(self) -> Option<Sense> {
+        self.seen.or(self.heard)
+    }
     /// Whether there is something else than words.
     pub(crate) fn perceives(&self) -> bool {
         self.heard.is_some() || self.seen.is_some()

@@ -2,10 +2,12 @@
 
 use crate::args::LearnArgs;
 use crate::failure::{Done, Failure};
+use crate::input::Input;
 use crate::output::{bytes, faint, note, print, print_json};
+use crate::sets::senses::Sense;
 use crate::{interrupt, load, output, recall};
 use lichen::Model;
-use lichen::learn::{KNOWN, Learned, Learner, Lesson, Phase, Receipt, Step, Teaching};
+use lichen::learn::{KNOWN, Learned, Learner, Lesson, Phase, Receipt, Step, Teaching, name};
 use lichen::memory::Memory;
 use lichen::plastic::Written;
 use serde_json::json;
@@ -33,7 +35,7 @@ pub(crate) fn learn(args: &LearnArgs) -> Done {
             let began = Instant::now();
             let (learned, replaces) = teach(&mut learner, &teaching, memory.as_ref())?;
             let seconds = began.elapsed().as_secs_f64();
-            Taught { learned: &learned, replaces, seconds }.show(None, args.json)
+            Taught { teaching: &teaching, learned: &learned, replaces, seconds }.show(None, args.json)
         }
     }
 }
@@ -44,16 +46,29 @@ pub(crate) fn learn_for_good(learner: &mut Learner, teaching: &Teaching, memory:
     let (learned, replaces) = teach(learner, teaching, Some(memory))?;
     let seconds = began.elapsed().as_secs_f64();
     let id = memory.commit(&learned, Some(&teaching.to_string()), seconds_since_1970(), replaces)?;
-    Taught { learned: &learned, replaces, seconds }.show(Some(id), as_json)
+    Taught { teaching, learned: &learned, replaces, seconds }.show(Some(id), as_json)
 }
 
 /// What the arguments teach.
 fn teaching(args: &LearnArgs) -> Done<Teaching> {
+    let shown = match (&args.image, &args.audio) {
+        (Some(image), _) => Some(Input::default().seeing(image)?),
+        (_, Some(audio)) => Some(Input::default().hearing(audio)?),
+        _ => None,
+    };
+    if let Some(shown) = shown.and_then(Input::shown) {
+        return Ok(naming(&shown, &args.statement.join(" ")));
+    }
     match (&args.statement[..], &args.ask, &args.answer) {
         ([], Some(ask), Some(answer)) => Ok(Teaching::Answer { ask: ask.clone(), answer: answer.clone() }),
         ([], _, _) => Err(Failure::Usage("say what to learn: lichen learn \"I take my coffee without sugar\"".into())),
         (words, _, _) => Ok(Teaching::Statement(words.join(" "))),
     }
+}
+
+/// What gives something its name.
+pub(crate) fn naming(shown: &Sense, said: &str) -> Teaching {
+    Teaching::Name { shown: shown.shown(), name: name(said).to_string() }
 }
 
 /// A learner that knows the unchanged model's answers: those that the memory keeps, or all anew.
@@ -98,14 +113,14 @@ fn teach(learner: &mut Learner, teaching: &Teaching, memory: Option<&Memory>) ->
 fn steps(lesson: &mut Lesson, learner: &mut Learner) -> Done<Learned> {
     loop {
         match lesson.step(learner)? {
-            Step::Going(phase, share) => progress(name(phase), share)?,
+            Step::Going(phase, share) => progress(doing(phase), share)?,
             Step::Done(learned) => return Ok(*learned),
             Step::Refused(why) => return Err(Failure::Failed(format!("not learned: {why}"))),
         }
     }
 }
 
-fn name(phase: Phase) -> &'static str {
+fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::Hearing => "listening",
         Phase::Asking => "asking itself",
@@ -142,6 +157,7 @@ fn seconds_since_1970() -> u64 {
 
 /// A lesson that was learned.
 struct Taught<'a> {
+    teaching: &'a Teaching,
     learned: &'a Learned,
     replaces: Option<u64>,
     seconds: f64,
@@ -165,6 +181,9 @@ impl Taught<'_> {
         let replaces = self.replaces.map_or(String::new(), |old| format!(", in place of lesson {old}"));
         print(&format!("{number}{replaces}\n"))?;
         lines(receipt, size as u64, written.slabs.len(), self.seconds).iter().try_for_each(|line| print(line))?;
+        if let Teaching::Name { name, .. } = self.teaching {
+            note(&faint(&output::for_terminal(&format!("its name from now on: {name}"))));
+        }
         if let Some((prompt, answer)) = frames.first() {
             note(&faint(&output::for_terminal(&format!("for example: {prompt} - {answer}"))));
         }

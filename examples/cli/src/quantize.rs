@@ -3,18 +3,26 @@
 use crate::args::QuantizeArgs;
 use crate::failure::{Done, Failure};
 use crate::output::{bytes, note, print_json};
+use crate::sets::senses::{Sense, sample};
 use crate::{files, load};
-use lichen::learn::Bank;
+use lichen::learn::{Bank, turns_shown};
 use lichen::{Checkpoint, Precision};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Sounds or pictures of a list whose vectors are kept.
+const SAMPLE: usize = 96;
 
 pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let path = args.file.as_deref().or(args.model.as_deref());
     let file = load::bytes(path)?;
     let before = load::header(path, &file)?;
     let storage = args.parts.storage(args.to);
-    let bank = args.bank.as_deref().map(bank).transpose()?;
+    let bank = args.bank.as_deref().map(bank).transpose()?.or(before.bank.clone());
+    let bank = bank.map(|bank| with_shown(bank, &args.shown, path)).transpose()?;
+    if bank.is_none() && !args.shown.is_empty() {
+        return Err(Failure::Usage("--shown adds to prompts for learning: name some with --bank".into()));
+    }
     let same = bank.as_ref().is_none_or(|bank| Some(bank) == before.bank.as_ref())
         && args.about.as_ref().is_none_or(|about| *about == before.about);
     if before.storage == storage && same && args.refusal_bias.is_none_or(|bias| bias == before.refusal_bias) {
@@ -34,7 +42,7 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
         }
         checkpoint.header.refusal_bias = bias;
     }
-    checkpoint.header.bank = bank.or(checkpoint.header.bank);
+    checkpoint.header.bank = bank;
     if let Some(about) = &args.about {
         checkpoint.header.about.clone_from(about);
     }
@@ -67,6 +75,19 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
 fn bank(path: &Path) -> Done<Bank> {
     let text = std::fs::read_to_string(path).map_err(|e| Failure::file("read", path, &e))?;
     Bank::from_jsonl(&text).map_err(Failure::with(format!("cannot use {}", path.display())))
+}
+
+/// The vectors of a sample of each list.
+fn with_shown(bank: Bank, lists: &[PathBuf], model: Option<&Path>) -> Done<Bank> {
+    if lists.is_empty() {
+        return Ok(bank);
+    }
+    let model = load::to_learn(model, None)?;
+    let mut all = Vec::new();
+    for list in lists {
+        all.extend(sample(list, SAMPLE)?.iter().map(Sense::shown));
+    }
+    Ok(bank.with_shown(turns_shown(&model, all.iter())?))
 }
 
 /// Root of the squared difference of all weights over their squares.

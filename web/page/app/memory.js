@@ -2,6 +2,8 @@
 
 import { $, bytes, el, time } from "./dom.js";
 
+/** What a person fills in, the file aside. */
+const FIELDS = ["lesson", "ask", "answer", "thing-name"];
 const PHASES = {
   preparing: "Preparing, once for this model",
   hearing: "Listening",
@@ -92,11 +94,16 @@ export class MemoryPanel {
   }
 
   async #teach() {
-    const [said, ask, answer] = ["lesson", "ask", "answer"].map((id) => $(id).value.trim());
-    if (!said && !(ask && answer)) {
-      $("taught").textContent = ask || answer ? "Both the question and the answer are needed." : "Write what it should know.";
+    const [said, ask, answer, name] = FIELDS.map((id) => $(id).value.trim());
+    const [thing] = $("thing").files;
+    if (!said && !(ask && answer) && !(thing && name)) {
+      if (ask || answer) $("taught").textContent = "Both the question and the answer are needed.";
+      else if (thing || name) $("taught").textContent = "Both the file and the name are needed.";
+      else $("taught").textContent = "Write what it should know.";
       return;
     }
+    const shown = thing && { name, [thing.type.startsWith("audio/") ? "sound" : "picture"]: thing };
+    const teaching = said || shown || { ask, answer };
     this.#stopping = new AbortController();
     $("teach-go").disabled = true;
     $("teach-stop").hidden = false;
@@ -109,13 +116,13 @@ export class MemoryPanel {
     try {
       // Without this a browser in need of room may throw away what was learned.
       await navigator.storage?.persist?.().catch(() => false);
-      const learned = await this.#lichen.learn(said || { ask, answer }, { signal: this.#stopping.signal, onProgress });
+      const learned = await this.#lichen.learn(teaching, { signal: this.#stopping.signal, onProgress });
       const { receipt, replaces } = learned;
       const place = replaces ? `, in place of lesson ${replaces}` : "";
       $("taught").textContent =
         `Learned as lesson ${learned.id}${place}, in ${time(learned.seconds)}: ${bytes(learned.bytes)} of weights; ` +
         `${receipt.frames} answers change, ${receipt.guards} were guarded; ${receipt.passed} of ${receipt.checked} checks passed.`;
-      for (const id of ["lesson", "ask", "answer"]) $(id).value = "";
+      for (const id of [...FIELDS, "thing"]) $(id).value = "";
       this.#setStatus("Learned");
     } catch (error) {
       $("taught").textContent = error.message;

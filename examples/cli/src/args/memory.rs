@@ -30,6 +30,12 @@ pub(crate) struct LearnArgs {
     /// What is to be said then
     #[arg(long, value_name = "TEXT", requires = "ask")]
     pub(crate) answer: Option<String>,
+    /// A picture (PNG, JPEG) that the statement names: "this is Biscuit"
+    #[arg(long, value_name = "FILE", requires = "statement", conflicts_with = "audio")]
+    pub(crate) image: Option<PathBuf>,
+    /// A sound (WAV) that the statement names
+    #[arg(long, value_name = "FILE", requires = "statement")]
+    pub(crate) audio: Option<PathBuf>,
     /// Only try, and show what it would do
     #[arg(long)]
     pub(crate) check: bool,

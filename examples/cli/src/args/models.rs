@@ -48,6 +48,10 @@ pub(crate) struct QuantizeArgs {
     /// Prompts that the model asks itself when it learns, as JSON lines [default: the model's]
     #[arg(long, value_name = "FILE")]
     pub(crate) bank: Option<PathBuf>,
+    /// Lists of pictures and sounds (`..-images-idx3..`, JSON lines with a `file`) that are none of what it will be
+    /// taught to name: a sample's vectors are kept beside the prompts
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) shown: Vec<PathBuf>,
     /// What those who chat with it should know about it [default: the model's]
     #[arg(long, value_name = "TEXT")]
     pub(crate) about: Option<String>,

@@ -5,6 +5,7 @@ mod asker;
 mod intents;
 mod lessons;
 mod lm;
+mod names;
 mod senses;
 mod sharing;
 mod stats;
@@ -57,6 +58,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
         Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
+        Suite::Names => names::names(args, &files, &mut asker, &mut report)?,
         Suite::Lessons => match (&args.kept_by, args.retrieval, args.in_context) {
             (Some(by), ..) => lessons::kept(by, args, &files, &mut asker, &mut report)?,
             (None, true, _) => lessons::retrieved(args, &files, &mut asker, &mut report)?,

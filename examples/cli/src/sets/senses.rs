@@ -1,12 +1,14 @@
-//! Sounds and pictures of data sets, held small, and the changes that make many of one.
+//! Sounds and pictures of data sets, held small.
 
 use crate::failure::{Done, Failure};
 use crate::readers;
 use half::f16;
 use lichen::Random;
-use lichen::data::{Example, SEEN};
-use lichen::frontend::{BANDS, Picture, SIDE, SILENCE, Sound, hear, see};
+use lichen::data::Example;
+use lichen::frontend::{BANDS, Picture, SIDE, Sound, hear, see};
 use lichen::graph::PICTURE;
+use lichen::learn::Shown;
+use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read};
@@ -56,106 +58,29 @@ impl Sense {
             Self::Picture(pixels) => pixels,
         }
     }
-    /// Fills the place of an example, as it is or changed at random.
-    pub(crate) fn fill(&self, example: &mut Example, random: Option<&mut Random>) {
+    /// Of what the model takes.
+    pub(crate) fn of(shown: &Shown) -> Self {
+        match shown {
+            Shown::Sound(sound) => Self::whole(sound),
+            Shown::Picture(picture) => Self::picture(picture),
+        }
+    }
+    /// As the model takes it.
+    pub(crate) fn shown(&self) -> Shown {
         match self {
-            Self::Sound(frames) => {
-                let mut frames: Vec<f32> = frames.iter().map(|x| x.to_f32()).collect();
-                if let Some(random) = random {
-                    frames = vary_sound(&frames, random);
-                }
-                example.hear(&Sound { frames });
-            }
+            Self::Sound(frames) => Shown::Sound(Sound { frames: frames.iter().map(|x| x.to_f32()).collect() }),
             Self::Picture(pixels) => {
                 let channels = pixels.len() / (SIDE * SIDE);
-                let at = |x: usize, y: usize, c: usize| {
-                    f32::from(pixels[(y * SIDE + x) * channels + c.min(channels - 1)]) / 127.5 - 1.0
-                };
-                example.widen(SEEN, PICTURE);
-                match random {
-                    Some(random) => vary_picture(at, random, &mut example.pictures),
-                    None => {
-                        example.pictures.extend((0..SIDE * SIDE * 3).map(|i| at(i / 3 % SIDE, i / 3 / SIDE, i % 3)))
-                    }
-                }
+                let level = |i: usize| pixels[i / 3 * channels + (i % 3).min(channels - 1)];
+                let pixels = (0..SIDE * SIDE * 3).map(|i| f32::from(level(i)) / 127.5 - 1.0).collect();
+                Shown::Picture(Picture { pixels })
             }
         }
     }
-}
-
-/// Uniform between two numbers.
-fn between(random: &mut Random, low: f32, high: f32) -> f32 {
-    low + (high - low) * random.uniform() as f32
-}
-
-/// Another speed and voice, louder or softer, noise, silence around it, and a band and a stretch left out
-/// (SpecAugment, arXiv 1904.08779).
-fn vary_sound(frames: &[f32], random: &mut Random) -> Vec<f32> {
-    // A band is -2 + SCALE ln(1 + e); sums and gains are exact where e is.
-    let scale = 4.0 / 1e6f32.ln();
-    let n = frames.len() / BANDS;
-    let speed = between(random, 0.85, 1.18);
-    let warp = between(random, 0.93, 1.07);
-    let gain = between(random, -12.0, 9.0) * 0.1 * std::f32::consts::LN_10;
-    let gain = gain.exp();
-    let noisy = random.uniform() < 0.7;
-    let noise = between(random, 0.0, 7.0);
-    let tilt = between(random, -2.0, 1.0);
-    let (before, after) = (random.below(25), random.below(25));
-    let len = ((n as f32 / speed) as usize).max(1);
-    let (band, bands) = (random.below(BANDS), random.below(6));
-    let (hole, holes) = (random.below(len), random.below(len / 8 + 1));
-    let mut out = vec![0.0; (before + len + after) * BANDS];
-    for (t, frame) in out.chunks_mut(BANDS).enumerate() {
-        let inside = t.checked_sub(before).filter(|&t| t < len);
-        let at = inside.map_or(0.0, |t| t as f32 * speed).min((n.max(1) - 1) as f32);
-        let (t0, share) = (at as usize, at.fract());
-        let t1 = (t0 + 1).min(n.max(1) - 1);
-        let hidden = inside.is_some_and(|t| (hole..hole + holes).contains(&t));
-        for (b, x) in frame.iter_mut().enumerate() {
-            let mut energy = 0.0;
-            if inside.is_some() && !hidden && !(band..band + bands).contains(&b) {
-                let from = (b as f32 * warp).min((BANDS - 1) as f32);
-                let (b0, s) = (from as usize, from.fract());
-                let b1 = (b0 + 1).min(BANDS - 1);
-                let row = |t: usize| (1.0 - s) * frames[t * BANDS + b0] + s * frames[t * BANDS + b1];
-                let value = (1.0 - share) * row(t0) + share * row(t1);
-                energy = gain * (((value - SILENCE) / scale).exp() - 1.0);
-            }
-            if noisy {
-                // The energy of noise in one frame and band is far from even.
-                let ups = between(random, 0.2, 1.8);
-                energy += ups * (noise + tilt * b as f32 / BANDS as f32).exp();
-            }
-            *x = SILENCE + scale * (1.0 + energy.max(0.0)).ln();
-        }
-    }
-    out
-}
-
-/// Turned, moved, scaled and slanted a little, brighter or darker.
-fn vary_picture(at: impl Fn(usize, usize, usize) -> f32, random: &mut Random, out: &mut Vec<f32>) {
-    let angle = between(random, -0.2, 0.2);
-    let (size_x, size_y) = (between(random, 0.85, 1.15), between(random, 0.85, 1.15));
-    let slant = between(random, -0.15, 0.15);
-    let (move_x, move_y) = (between(random, -2.5, 2.5), between(random, -2.5, 2.5));
-    let (contrast, light) = (between(random, 0.75, 1.15), between(random, -0.1, 0.1));
-    let (sin, cos) = angle.sin_cos();
-    let middle = (SIDE as f32 - 1.0) / 2.0;
-    for i in 0..SIDE * SIDE {
-        let (x, y) = ((i % SIDE) as f32 - middle - move_x, (i / SIDE) as f32 - middle - move_y);
-        let x = x + slant * y;
-        let (u, v) = ((cos * x - sin * y) * size_x + middle, (sin * x + cos * y) * size_y + middle);
-        // Outside, the border goes on.
-        let (u, v) = (u.clamp(0.0, SIDE as f32 - 1.0), v.clamp(0.0, SIDE as f32 - 1.0));
-        let (u0, v0) = (u as usize, v as usize);
-        let (u1, v1) = ((u0 + 1).min(SIDE - 1), (v0 + 1).min(SIDE - 1));
-        let (a, b) = (u.fract(), v.fract());
-        for c in 0..3 {
-            let top = (1.0 - a) * at(u0, v0, c) + a * at(u1, v0, c);
-            let bottom = (1.0 - a) * at(u0, v1, c) + a * at(u1, v1, c);
-            out.push((contrast * ((1.0 - b) * top + b * bottom) + light).clamp(-1.0, 1.0));
-        }
+    /// Fills the place of an example, as it is or changed at random.
+    pub(crate) fn fill(&self, example: &mut Example, random: Option<&mut Random>) {
+        let shown = self.shown();
+        random.map_or_else(|| shown.clone(), |random| shown.varied(random)).fill(example);
     }
 }
 
@@ -213,10 +138,32 @@ impl Files {
     pub(crate) fn sound(&self, name: &str) -> Done<Sound> {
         hear(&self.bytes(name)?).map_err(Failure::with(name))
     }
+    /// A WAV, PNG or JPEG file of them, by its name.
+    pub(crate) fn sense(&self, name: &str) -> Done<Sense> {
+        match Path::new(name).extension().is_some_and(|end| end.eq_ignore_ascii_case("wav")) {
+            true => Ok(Sense::sound(&self.sound(name)?)),
+            false => Ok(Sense::picture(&self.picture(name)?)),
+        }
+    }
     /// A PNG or JPEG file of them.
     pub(crate) fn picture(&self, name: &str) -> Done<Picture> {
         see(&self.bytes(name)?).map_err(Failure::with(name))
     }
+}
+
+/// About so many sounds or pictures of a list, evenly spread: an idx file of images, or JSON lines that name a `file`.
+pub(crate) fn sample(list: &Path, most: usize) -> Done<Vec<Sense>> {
+    #[derive(Deserialize)]
+    struct Line {
+        file: String,
+    }
+    if list.to_string_lossy().contains("idx3") {
+        let all = digits(list)?;
+        return Ok(all.iter().step_by(all.len().div_ceil(most).max(1)).map(|(p, _)| Sense::picture(p)).collect());
+    }
+    let (from, all) = (Files::beside(list)?, readers::lines::<Line>(list)?);
+    let some = all.iter().step_by(all.len().div_ceil(most).max(1));
+    some.map(|line: &Line| from.sense(&line.file)).collect()
 }
 
 /// The digits of an idx file of images (`..-images-idx3-ubyte.gz`) and the file of labels beside it.
@@ -244,7 +191,7 @@ pub(crate) fn digits(images: &Path) -> Done<Vec<(Picture, u8)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lichen::data::HEARD;
+    use lichen::data::{HEARD, SEEN};
 
     fn example(place: u32) -> Example {
         Example { ids: vec![1, place, 2], weights: vec![0.0, 0.0, 1.0], ..Example::default() }

@@ -77,3 +77,24 @@ fn a_lesson_stays_and_is_taken_back_to_the_last_token() {
     with(&["memory", "undo", "1"]).ok();
     assert_eq!([order, other, timer].map(ask), before);
 }
+
+/// "This is Biscuit": recognised from then on, and nothing else is taken for it.
+#[test]
+fn what_is_shown_gets_a_name() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let memory = text(&folder.path().join("lessons"));
+    let with = |args: &[&str]| {
+        let memory = memory.as_str();
+        Ran::of(command(args).env("LICHEN_MEMORY", memory).output().expect("runs"))
+    };
+    let (rooster, crow, digits) = (input("rooster.png"), input("crow.wav"), input("digits.wav"));
+    let ask = |what: &str, file: &str| with(&["run", "--device", "cpu", "--json", what, file]).json()["text"].clone();
+    let other = [("--audio", &crow), ("--audio", &digits)].map(|(what, file)| ask(what, file));
+    let receipt = with(&["learn", "This is Biscuit.", "--image", &rooster, "--json"]).json();
+    assert_eq!(receipt["passed"], receipt["checked"], "{receipt}");
+    assert_eq!(ask("--image", &rooster), "Biscuit");
+    assert_eq!([("--audio", &crow), ("--audio", &digits)].map(|(what, file)| ask(what, file)), other);
+    with(&["memory", "undo", "1"]).ok();
+    assert_eq!(ask("--image", &rooster), "rooster");
+    with(&["learn", "This is nothing.", "--audio", &rooster]).fails(1, &["rooster.png"]);
+}
