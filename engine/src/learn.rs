@@ -22,7 +22,7 @@ mod writer;
 
 pub use bank::Bank;
 pub use lesson::{Exercise, Lesson, Phase, Step};
-pub use shown::{Shown, name};
+pub use shown::{Shown, name, named};
 pub use writer::Target;
 
 use crate::data::{Encoder, Speaker, Turn};
@@ -112,8 +112,8 @@ impl std::fmt::Display for Teaching {
             Self::Statement(said) => f.write_str(said),
             Self::Answer { ask, answer } => write!(f, "{ask} - {answer}"),
             Self::Correction { asked, said } => write!(f, "{asked} - {said}"),
-            Self::Name { shown: Shown::Picture(_), name } => write!(f, "a picture - {name}"),
-            Self::Name { shown: Shown::Sound(_), name } => write!(f, "a sound - {name}"),
+            Self::Name { shown: Shown::Picture(_), name } => write!(f, "(a picture) {name}"),
+            Self::Name { shown: Shown::Sound(_), name } => write!(f, "(a sound) {name}"),
         }
     }
 }
@@ -253,7 +253,8 @@ impl Learner {
     /// which may tell the same fact.
     ///
     /// # Errors
-    /// [`Error::Memory`]: the bank has not been answered, or there is nothing to learn from.
+    /// [`Error::Memory`]: the bank has not been answered, or there is nothing to learn from; [`Error::Senses`]: what is
+    /// shown is for a model that sees and hears.
     pub fn begin<'a>(
         &mut self,
         teaching: &Teaching,
@@ -302,6 +303,9 @@ impl Learner {
 pub fn turns_shown<'a>(model: &Arc<Model>, all: impl Iterator<Item = &'a Shown>) -> Result<Vec<Vec<f32>>, Error> {
     if model.config().senses.is_none() {
         return Err(Error::Senses("this model can neither hear nor see".into()));
+    }
+    if model.config().turn == 0 {
+        return Err(Error::Memory("this model has no vectors of turns".into()));
     }
     shown(model, &mut Reader::new(model.clone())?, all)
 }

@@ -104,6 +104,9 @@ class Lichen {
    * gives the lesson. Answers may be asked for meanwhile. */
   async learn(teaching, { signal, onProgress } = {}) {
     const { name, picture, sound } = teaching;
+    if (name !== undefined && !picture === !sound) {
+      throw Object.assign(new Error("A name is for a picture or for a sound."), { code: "input" });
+    }
     const turn = name === undefined ? undefined : await readTurn({ picture, sound, now: null });
     await this.#recovering;
     signal?.throwIfAborted();

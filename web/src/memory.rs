@@ -128,10 +128,11 @@ impl Lichen {
     /// Begins a lesson: a statement as JSON text, or `{ask, answer}`, or `{asked, said}` for a correction. With an input
     /// that shows something the text gives it its name.
     pub fn begin_lesson(&mut self, told: &str, shown: Option<Input>) -> Result<(), JsValue> {
-        let told: Told = serde_json::from_str(told)
-            .map_err(|_| with_code("a lesson is a text, {ask, answer}, or {asked, said}", "input"))?;
+        let told: Told = serde_json::from_str(told).map_err(|_| {
+            with_code("a lesson is a text, {ask, answer}, {asked, said}, or {name} with a picture or a sound", "input")
+        })?;
         let teaching = match (told, shown.and_then(Input::shown)) {
-            (Told::Statement(said), Some(shown)) => Teaching::Name { shown, name: name(&said).into() },
+            (Told::Statement(said), Some(shown)) => Teaching::Name { shown, name: name(&said) },
             (_, Some(_)) => return Err(with_code("what is shown takes a name", "input")),
             (Told::Statement(said), None) => Teaching::Statement(said),
             (Told::Answer { ask, answer }, None) => Teaching::Answer { ask, answer },
@@ -159,7 +160,7 @@ impl Lichen {
         };
         let step = under_way.lesson.step(learner).map_err(thrown)?;
         Ok(match step {
-            Step::Going(phase, share) => json!({ "phase": name(phase), "share": share }),
+            Step::Going(phase, share) => json!({ "phase": doing(phase), "share": share }),
             Step::Done(learned) => {
                 under_way.learned = Some(*learned);
                 json!({ "done": true })
@@ -246,7 +247,7 @@ fn unkept() -> JsValue {
     with_code("no memory was loaded", "input")
 }
 
-fn name(phase: Phase) -> &'static str {
+fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::Hearing => "hearing",
         Phase::Asking => "asking",

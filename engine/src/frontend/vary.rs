@@ -27,6 +27,9 @@ fn vary_sound(frames: &[f32], random: &mut Random) -> Vec<f32> {
     // A band is -2 + SCALE ln(1 + e); sums and gains are exact where e is.
     let scale = 4.0 / 1e6f32.ln();
     let n = frames.len() / BANDS;
+    if n == 0 {
+        return Vec::new();
+    }
     let speed = between(random, 0.85, 1.18);
     let warp = between(random, 0.93, 1.07);
     let gain = between(random, -12.0, 9.0) * 0.1 * std::f32::consts::LN_10;

@@ -36,8 +36,10 @@ impl Bank {
     pub fn from_jsonl(text: &str) -> Result<Self, Error> {
         let mut bank = Self::default();
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let line: Line = serde_json::from_str(line)
-                .map_err(|e| Error::Memory(format!("line {} of the prompts for learning: {e}", i + 1)))?;
+            let line: Line = serde_json::from_str(line).map_err(|e| {
+                let at = i + 1;
+                Error::Memory(format!("line {at} of the prompts for learning has neither a prompt nor a turn: {e}"))
+            })?;
             match line {
                 Line::Prompt { prompt } if prompt.contains(PLACE) => bank.patterns.push(prompt),
                 Line::Prompt { prompt } => bank.prompts.push(prompt),

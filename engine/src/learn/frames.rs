@@ -19,7 +19,7 @@ const SURE: f32 = 0.5;
 /// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
 const NEAR: f32 = 0.6;
 const FARTHER: f32 = 0.12;
-/// Pictures or sounds that one is made to many of.
+/// Pictures or sounds of a lesson that names one: itself, and changed copies.
 const SHOWN: usize = 24;
 /// Frames from the bank that are enough without patterns.
 const ENOUGH: usize = 6;
@@ -56,10 +56,8 @@ impl Lesson {
             return self.choose(learner);
         }
         if let Teaching::Name { shown, name } = &self.teaching {
-            let answer = learner.model.tokenizer().encode(name);
-            let mut all = vec![Arc::new(shown.clone())];
-            all.resize_with(SHOWN, || Arc::new(shown.varied(&mut self.random)));
-            return self.name(learner, all, &answer);
+            let (shown, name) = (shown.clone(), name.clone());
+            return self.name(learner, &shown, &name);
         }
         learner.session.reset()?;
         let mut new = learner.bank.about(self.teaching.said());
@@ -87,15 +85,24 @@ impl Lesson {
         Ok(self.going(2))
     }
 
-    /// Every picture or sound is to be answered with the name.
-    fn name(&mut self, learner: &mut Learner, all: Vec<Arc<Shown>>, answer: &[u32]) -> Result<Step, Error> {
+    /// A few more changed copies of what is shown, each to be answered with the name.
+    fn name(&mut self, learner: &mut Learner, shown: &Shown, name: &str) -> Result<Step, Error> {
+        let mut all = Vec::new();
+        while all.len() < ANSWERS && self.about.len() + all.len() < SHOWN {
+            let first = self.about.is_empty() && all.is_empty();
+            all.push(Arc::new(if first { shown.clone() } else { shown.varied(&mut self.random) }));
+        }
+        if all.is_empty() {
+            return self.choose(learner);
+        }
+        let answer = learner.model.tokenizer().encode(name);
         let turns = learner.shown(all.iter().map(Arc::as_ref))?;
         for (shown, turn) in all.into_iter().zip(turns) {
             self.about.push(self.prompts.len());
-            self.frames.push(Frame { prompt: self.prompts.len(), answer: answer.to_vec() });
+            self.frames.push(Frame { prompt: self.prompts.len(), answer: answer.clone() });
             self.prompts.push(Known { turn, shown: Some(shown), ..Known::default() });
         }
-        self.choose(learner)
+        Ok(self.going(SHOWN.div_ceil(ANSWERS)))
     }
 
     pub(super) fn ask(&mut self, learner: &mut Learner) -> Result<Step, Error> {

@@ -127,7 +127,7 @@ impl Gate {
     }
 }
 
-/// How near to a gate the turn lies that this share of all turns lie below.
+/// The nearness to the gate below which this share of the turns lies.
 fn quantile(gate: &Gate, turns: &[Vec<f32>], share: f64) -> f32 {
     let mut near: Vec<f32> = turns.iter().map(|turn| gate.nearness(turn)).collect();
     near.sort_by(|a, b| b.total_cmp(a));

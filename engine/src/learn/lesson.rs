@@ -136,6 +136,10 @@ impl Lesson {
             if learner.model.config().senses.is_none() {
                 return Err(Error::Senses("this model can neither hear nor see".into()));
             }
+            if learner.bank.shown().is_empty() {
+                let what = "this model keeps no pictures and sounds to tell a new one from (lichen quantize --shown)";
+                return Err(Error::Memory(what.into()));
+            }
         }
         if let Teaching::Answer { answer, .. } | Teaching::Name { name: answer, .. } = &teaching
             && learner.model.tokenizer().encode(answer).len() >= ANSWER

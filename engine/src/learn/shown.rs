@@ -7,27 +7,39 @@ use lichen_shaders::cases::Random;
 
 /// Longest sound of a lesson, in vectors: 6 s, as in training.
 const LONGEST: usize = 600 / STEP;
-/// Ways to begin saying what something is.
-const OPENINGS: [&str; 20] = [
+/// Ways to begin saying what something is called; of two that fit, the first counts.
+const OPENINGS: [&str; 32] = [
     "the name of this is",
     "this sound is called",
     "this picture shows",
     "this is the sound of",
     "this sounds like",
+    "this one is called",
     "this is called",
     "this sound is",
+    "that sound is",
+    "you hear",
+    "you see",
     "we call this",
     "i call this",
     "that is called",
+    "that's called",
     "it is called",
-    "here is",
+    "it's called",
+    "its name is",
+    "his name is",
+    "her name is",
+    "the name is",
     "here you see",
+    "here is",
+    "here's",
     "this is",
     "that is",
     "that's",
     "it is",
     "it's",
     "call this",
+    "call it",
     "meet",
 ];
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
@@ -73,19 +85,29 @@ impl Shown {
     }
 }
 
-/// The name in what is said of something: `Biscuit` in "this is Biscuit", `rooster` in "This is a rooster." What has no
-/// such beginning is the name itself.
-pub fn name(said: &str) -> &str {
-    let said = said.trim().trim_end_matches(['.', '!']).trim_end();
-    let after = |start: &str| {
+/// The name in what is said of something: `Biscuit` in "this is Biscuit", `rooster` in "This is a rooster."; nothing in
+/// what does not begin like that.
+pub fn named(said: &str) -> Option<String> {
+    let said = bare(said);
+    let after = |start: &&str| {
         let (head, rest) = said.split_at_checked(start.len())?;
         (head.eq_ignore_ascii_case(start) && rest.starts_with(' ')).then(|| rest.trim_start())
     };
-    let named = OPENINGS.iter().find_map(|opening| after(opening)).unwrap_or(said);
-    match named.split_once(' ') {
-        Some((first, rest)) if ARTICLES.iter().any(|a| a.eq_ignore_ascii_case(first)) => rest.trim_start(),
-        _ => named,
-    }
+    let name = OPENINGS.iter().find_map(after)?;
+    Some(match name.split_once(' ') {
+        Some((first, rest)) if ARTICLES.iter().any(|a| a.eq_ignore_ascii_case(first)) => rest.trim_start().into(),
+        _ => name.into(),
+    })
+}
+
+/// The same; what does not begin like that is the name itself.
+pub fn name(said: &str) -> String {
+    named(said).unwrap_or_else(|| bare(said))
+}
+
+/// Without what ends a sentence, and with plain apostrophes.
+fn bare(said: &str) -> String {
+    said.trim().trim_end_matches(['.', '!']).trim_end().replace('\u{2019}', "'")
 }
 
 #[cfg(test)]
@@ -98,15 +120,17 @@ mod tests {
             ("this is Biscuit", "Biscuit"),
             (" This is a rooster. ", "rooster"),
             ("it's the old mill", "old mill"),
+            ("It\u{2019}s called Biscuit!", "Biscuit"),
+            ("his name is Otto", "Otto"),
+            ("call it rain", "rain"),
             ("This is the sound of rain!", "rain"),
-            ("Thistle", "Thistle"),
-            ("Biscuit", "Biscuit"),
-            ("this is", "this is"),
-            ("a", "a"),
-            ("", ""),
-            ("été", "été"),
         ] {
-            assert_eq!(name(said), want, "{said:?}");
+            assert_eq!((named(said).as_deref(), name(said).as_str()), (Some(want), want), "{said:?}");
+        }
+        for said in
+            ["Thistle", "The Beatles", "this is", "a", "", "été", "I take my coffee without sugar", "meeting room"]
+        {
+            assert_eq!((named(said), name(said).as_str()), (None, said), "{said:?}");
         }
     }
 

@@ -47,7 +47,7 @@ pub fn command(talk: &mut Talk, phrase: Option<&str>) -> Result<Command> {
     let phrase = match phrase {
         Some(phrase) => phrase.to_string(),
         None => match talk.random.below(10) {
-            0..5 => talk.data.words.value("own phrases", talk.split, &mut talk.random)?.said,
+            0..5 => slots.value("own phrases", &mut talk.random)?.said,
             5..8 => {
                 let word = talk.data.words.invented(talk.split, &mut talk.random);
                 let kind = talk.random.word(&["time", "mode", "hour", "please", "now"]);

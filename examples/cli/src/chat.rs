@@ -10,7 +10,7 @@ use crate::input::{self, Input};
 use crate::output::{bold, faint, note, short, warn};
 use crate::sets::senses::Sense;
 use crate::{devices, files, heat, interrupt, learn, load, memory, output, recall};
-use lichen::learn::{Learner, Teaching, name};
+use lichen::learn::{Learner, Teaching, named};
 use lichen::memory::Pool;
 use lichen::session::{RouteMap, Session};
 use lichen::{Model, Sampler, State};
@@ -24,8 +24,8 @@ const HELP: &str = "/learn TEXT  learn it for good; without TEXT, what you said 
 /save FILE   keep this conversation in a file
 /load FILE   go on with one that was kept
 /route       the sections that your last turn woke, a row of shades for each layer
-/see FILE    show a picture (PNG, JPEG); words may follow
-/hear FILE   let it hear a sound (WAV); words may follow
+/see FILE    show a picture (PNG, JPEG); words may follow; then /learn this is NAME
+/hear FILE   let it hear a sound (WAV); the same
 /reset       forget this conversation
 /quit        end (also Ctrl-D)
 Ctrl-C ends an answer; a second one ends the chat.";
@@ -229,6 +229,7 @@ impl Chat {
         let cannot = || Failure::with(format!("cannot load {}", path.display()));
         let state = State::from_bytes(&bytes).map_err(cannot())?;
         self.session.restore(&state).map_err(cannot())?;
+        self.shown = None;
         note(&faint(&format!("{} tokens remembered", state.position())));
         Ok(())
     }
@@ -276,7 +277,7 @@ impl Chat {
     fn learn(&mut self, text: &str) -> Done {
         let path = self.place()?.to_path_buf();
         // "/see dog.png", then "/learn this is Biscuit".
-        let named = self.shown.as_ref().filter(|_| name(text) != text).map(|shown| learn::naming(shown, text));
+        let named = self.shown.as_ref().filter(|_| named(text).is_some()).map(|shown| learn::naming(shown, text));
         let teaching = match (named, text, &self.said) {
             (Some(named), ..) => named,
             (_, "", [None, _]) => {
@@ -298,6 +299,7 @@ impl Chat {
         }
         let Some(learner) = &mut self.learner else { return Ok(()) };
         learn::learn_for_good(learner, &teaching, &mut memory, false)?;
+        self.shown = None;
         let fits = match &mut self.pool {
             Some(pool) => pool.update(&memory, &self.model)?,
             None => false,

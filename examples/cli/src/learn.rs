@@ -68,7 +68,7 @@ fn teaching(args: &LearnArgs) -> Done<Teaching> {
 
 /// What gives something its name.
 pub(crate) fn naming(shown: &Sense, said: &str) -> Teaching {
-    Teaching::Name { shown: shown.shown(), name: name(said).to_string() }
+    Teaching::Name { shown: shown.shown(), name: name(said) }
 }
 
 /// A learner that knows the unchanged model's answers: those that the memory keeps, or all anew.

@@ -157,10 +157,13 @@ standard output{untold}",
             let ok = problems.is_empty();
             print_json(&json!({ "memory": path.to_string(), "ok": ok, "problems": all, "answers": asked }))?;
         } else if problems.is_empty() {
-            let bare = lessons.iter().filter(|lesson| lesson.texts.is_none()).count();
+            let bare = lessons
+                .iter()
+                .filter(|lesson| lesson.texts.as_ref().is_none_or(|texts| texts.frames.is_empty()))
+                .count();
             let bare = match bare {
                 0 => String::new(),
-                _ => format!("; of {bare} what was said is not kept, so their sections alone were checked"),
+                _ => format!("; of {bare} nothing is kept that could be asked, so their sections alone were checked"),
             };
             print(&format!("{}, all as they were committed{bare}\n", count(lessons.len(), "lesson")))?;
             for Recited { lesson, right, of } in &asked {

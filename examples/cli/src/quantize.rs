@@ -19,7 +19,8 @@ pub(crate) fn quantize(args: &QuantizeArgs) -> Done {
     let before = load::header(path, &file)?;
     let storage = args.parts.storage(args.to);
     let bank = args.bank.as_deref().map(bank).transpose()?.or(before.bank.clone());
-    let bank = bank.map(|bank| with_shown(bank, &args.shown, path)).transpose()?;
+    let kept = before.bank.iter().flat_map(|bank| bank.shown().to_vec()).collect();
+    let bank = bank.map(|bank| with_shown(bank, kept, &args.shown, path)).transpose()?;
     if bank.is_none() && !args.shown.is_empty() {
         return Err(Failure::Usage("--shown adds to prompts for learning: name some with --bank".into()));
     }
@@ -77,10 +78,10 @@ fn bank(path: &Path) -> Done<Bank> {
     Bank::from_jsonl(&text).map_err(Failure::with(format!("cannot use {}", path.display())))
 }
 
-/// The vectors of a sample of each list.
-fn with_shown(bank: Bank, lists: &[PathBuf], model: Option<&Path>) -> Done<Bank> {
+/// With the vectors of a sample of each list, or else those that the model has.
+fn with_shown(bank: Bank, kept: Vec<Vec<f32>>, lists: &[PathBuf], model: Option<&Path>) -> Done<Bank> {
     if lists.is_empty() {
-        return Ok(bank);
+        return Ok(if bank.shown().is_empty() { bank.with_shown(kept) } else { bank });
     }
     let model = load::to_learn(model, None)?;
     let mut all = Vec::new();

@@ -2,9 +2,13 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { NOW, answers, native, newChat, open, say } from "../steps.mjs";
+
+const ROOSTER = join(dirname(fileURLToPath(import.meta.url)), "../../../examples/senses/input/rooster.png");
 
 /** What is taught on the page stays, over reloads and in other tabs, can be taken elsewhere as a file, and taken back. */
 export async function lessons(world) {
@@ -90,6 +94,37 @@ export async function lessons(world) {
   await page.click("#confirm-yes");
   await listed(page, /taken back/, 0);
   assert.deepEqual(await ask(other), before);
+}
+
+/** A picture gets a name, in the form and by the package. */
+export async function named(world) {
+  const { page } = world;
+  await open(world);
+  await page.click('[data-show="memory"]');
+  const look = async () => {
+    const [{ text }] = (await answers(page, "cpu", [{ files: { picture: [...rooster] }, now: NOW }])).all;
+    return text;
+  };
+  const rooster = await readFile(ROOSTER);
+  assert.equal(await look(), "rooster");
+  await page.click("#teach details:has(#thing) summary");
+  await page.fill("#thing-name", "Biscuit");
+  await page.click("#teach-go");
+  assert.match(await page.locator("#taught").innerText(), /Both the file and the name/);
+  await page.setInputFiles("#thing", ROOSTER);
+  await page.click("#teach-go");
+  await page.waitForFunction(() => /^(Learned|Not|The)/.test(document.getElementById("taught").textContent), null, { timeout: 240_000 });
+  assert.match(await page.locator("#taught").innerText(), /^Learned as lesson 1/);
+  assert.equal(await look(), "Biscuit");
+  await page.locator("#lessons button").first().click();
+  await page.waitForFunction(() => !document.querySelector("#lessons li"));
+  assert.equal(await look(), "rooster");
+  const wrong = page.evaluate(async () => {
+    const { create } = await import("/lichen/index.js");
+    const lichen = await create({ device: "cpu" });
+    return lichen.learn({ name: "Biscuit" }).catch((error) => error.code);
+  });
+  assert.equal(await wrong, "input");
 }
 
 /** What was said in a conversation can be kept for good by one button, and taken back in plain words. */

@@ -48,7 +48,7 @@ export class Composer {
   ready(senses, ready = true) {
     this.#ready = ready;
     this.#senses = senses;
-    for (const button of document.querySelectorAll("[data-sense]")) button.hidden = !senses;
+    for (const part of document.querySelectorAll("[data-sense]")) part.hidden = !senses;
     $("photo").hidden = !senses || !navigator.mediaDevices;
     $("record").hidden = !senses || !navigator.mediaDevices;
     this.#update();

@@ -58,6 +58,7 @@ export class MemoryPanel {
   teach(said) {
     if (this.#stopping) return;
     $("lesson").value = said;
+    $("thing").value = "";
     this.#teach();
   }
 
@@ -96,14 +97,16 @@ export class MemoryPanel {
   async #teach() {
     const [said, ask, answer, name] = FIELDS.map((id) => $(id).value.trim());
     const [thing] = $("thing").files;
-    if (!said && !(ask && answer) && !(thing && name)) {
-      if (ask || answer) $("taught").textContent = "Both the question and the answer are needed.";
-      else if (thing || name) $("taught").textContent = "Both the file and the name are needed.";
+    // "This is Biscuit." in the first field is a name, too.
+    const called = name || said;
+    if (thing ? !called : !said && !(ask && answer)) {
+      if (thing || name) $("taught").textContent = "Both the file and the name are needed.";
+      else if (ask || answer) $("taught").textContent = "Both the question and the answer are needed.";
       else $("taught").textContent = "Write what it should know.";
       return;
     }
-    const shown = thing && { name, [thing.type.startsWith("audio/") ? "sound" : "picture"]: thing };
-    const teaching = said || shown || { ask, answer };
+    const shown = thing && { name: called, [thing.type.startsWith("image/") ? "picture" : "sound"]: thing };
+    const teaching = shown || said || { ask, answer };
     this.#stopping = new AbortController();
     $("teach-go").disabled = true;
     $("teach-stop").hidden = false;

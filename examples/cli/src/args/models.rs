@@ -49,7 +49,7 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) bank: Option<PathBuf>,
     /// Lists of pictures and sounds (`..-images-idx3..`, JSON lines with a `file`) that are none of what it will be
-    /// taught to name: a sample's vectors are kept beside the prompts
+    /// taught to name: a sample's vectors are kept beside the prompts [default: the model's]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) shown: Vec<PathBuf>,
     /// What those who chat with it should know about it [default: the model's]

@@ -3,17 +3,15 @@
 use super::asker::Asker;
 use super::{Report, some, step, wrong};
 use crate::args::EvalArgs;
-use crate::failure::{Done, Failure};
-use crate::readers;
-use crate::sets::senses::{Files, Sense, digits};
+use crate::failure::Done;
+use crate::sets::senses::{Sense, labelled};
 use crate::sets::{heard, seen};
 use crate::{learn, load};
 use lichen::Random;
 use lichen::data::Turn;
 use lichen::learn::{Step, Teaching};
 use lichen::plastic::{Plastic, Written};
-use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Most tokens of an answer.
 const MOST: usize = 64;
@@ -24,34 +22,12 @@ const VARIED: usize = 4;
 /// Others of the same label that are asked about.
 const OTHERS: usize = 4;
 
-#[derive(Deserialize)]
-struct Line {
-    file: String,
-    name: Option<String>,
-    label: Option<String>,
-    word: Option<String>,
-}
-
-/// Pictures and sounds with what they are.
-fn read(file: &Path) -> Done<Vec<(Sense, String)>> {
-    if file.to_string_lossy().contains("idx3") {
-        return Ok(digits(file)?.iter().map(|(p, label)| (Sense::picture(p), label.to_string())).collect());
-    }
-    let from = Files::beside(file)?;
-    let item = |line: Line| {
-        let label = line.name.or(line.label).or(line.word);
-        let label = label.ok_or_else(|| Failure::Failed(format!("{} has no name, label or word", line.file)))?;
-        Ok((from.sense(&line.file)?, label))
-    };
-    readers::lines::<Line>(file)?.into_iter().map(item).collect()
-}
-
 /// The first of each of some labels gets an invented name in a lesson; then it is asked about, with changed copies of
 /// it, others of its label, and things of labels that got no name.
 pub(super) fn names(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
     let mut all = Vec::new();
     for file in files {
-        all.extend(read(file)?);
+        all.extend(labelled(file)?);
     }
     let mut labels: Vec<&String> = Vec::new();
     all.iter().for_each(|(_, label)| {
@@ -76,7 +52,13 @@ pub(super) fn names(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repor
         (Random::new(1), Vec::new(), Vec::<(u64, Written)>::new(), 0);
     for (i, label) in named.iter().enumerate() {
         step(i, named.len())?;
-        names.push(invented(&mut random));
+        let name = loop {
+            let name = invented(&mut random);
+            if !names.contains(&name) {
+                break name;
+            }
+        };
+        names.push(name);
         let Some(first) = of(&all, label).next() else { continue };
         let teaching = Teaching::Name { shown: first.shown(), name: names[i].clone() };
         let mut lesson = learner.begin(&teaching, i as u64, written.iter().map(|(id, written)| (*id, written)))?;

@@ -5,7 +5,7 @@ use super::{Report, some, step, wrong};
 use crate::args::EvalArgs;
 use crate::failure::Done;
 use crate::readers;
-use crate::sets::senses::{Files, Sense, digits};
+use crate::sets::senses::{Files, Sense, digits, is_digits};
 use crate::sets::{Clip, DIGITS, Named, heard, seen};
 use lichen::data::Turn;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(super) fn clips(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repor
 pub(super) fn pictures(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
     let mut all = Vec::new();
     for file in files {
-        if file.to_string_lossy().contains("idx3") {
+        if is_digits(file) {
             for (picture, label) in some(digits(file)?, args.most) {
                 let word = DIGITS.get(usize::from(label)).copied().unwrap_or_default();
                 all.push((Sense::picture(&picture), Turn { text: word.into(), ..Turn::default() }, word.to_string()));

@@ -79,8 +79,10 @@ impl Sense {
     }
     /// Fills the place of an example, as it is or changed at random.
     pub(crate) fn fill(&self, example: &mut Example, random: Option<&mut Random>) {
-        let shown = self.shown();
-        random.map_or_else(|| shown.clone(), |random| shown.varied(random)).fill(example);
+        match random {
+            Some(random) => self.shown().varied(random).fill(example),
+            None => self.shown().fill(example),
+        }
     }
 }
 
@@ -153,17 +155,40 @@ impl Files {
 
 /// About so many sounds or pictures of a list, evenly spread: an idx file of images, or JSON lines that name a `file`.
 pub(crate) fn sample(list: &Path, most: usize) -> Done<Vec<Sense>> {
-    #[derive(Deserialize)]
-    struct Line {
-        file: String,
-    }
-    if list.to_string_lossy().contains("idx3") {
+    if is_digits(list) {
         let all = digits(list)?;
         return Ok(all.iter().step_by(all.len().div_ceil(most).max(1)).map(|(p, _)| Sense::picture(p)).collect());
     }
     let (from, all) = (Files::beside(list)?, readers::lines::<Line>(list)?);
-    let some = all.iter().step_by(all.len().div_ceil(most).max(1));
-    some.map(|line: &Line| from.sense(&line.file)).collect()
+    all.iter().step_by(all.len().div_ceil(most).max(1)).map(|line| from.sense(&line.file)).collect()
+}
+
+/// All sounds or pictures of such a list, with what they are.
+pub(crate) fn labelled(list: &Path) -> Done<Vec<(Sense, String)>> {
+    if is_digits(list) {
+        return Ok(digits(list)?.iter().map(|(p, label)| (Sense::picture(p), label.to_string())).collect());
+    }
+    let from = Files::beside(list)?;
+    let item = |line: Line| {
+        let label = line.name.or(line.label).or(line.word);
+        let label = label.ok_or_else(|| Failure::Failed(format!("{} has no name, label or word", line.file)))?;
+        Ok((from.sense(&line.file)?, label))
+    };
+    readers::lines::<Line>(list)?.into_iter().map(item).collect()
+}
+
+/// A line of a list of sounds or pictures.
+#[derive(Deserialize)]
+struct Line {
+    file: String,
+    name: Option<String>,
+    label: Option<String>,
+    word: Option<String>,
+}
+
+/// Whether a list is an idx file of images.
+pub(crate) fn is_digits(list: &Path) -> bool {
+    list.file_name().is_some_and(|name| name.to_string_lossy().contains("idx3"))
 }
 
 /// The digits of an idx file of images (`..-images-idx3-ubyte.gz`) and the file of labels beside it.

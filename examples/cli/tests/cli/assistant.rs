@@ -88,13 +88,21 @@ fn what_is_shown_gets_a_name() {
         Ran::of(command(args).env("LICHEN_MEMORY", memory).output().expect("runs"))
     };
     let (rooster, crow, digits) = (input("rooster.png"), input("crow.wav"), input("digits.wav"));
-    let ask = |what: &str, file: &str| with(&["run", "--device", "cpu", "--json", what, file]).json()["text"].clone();
-    let other = [("--audio", &crow), ("--audio", &digits)].map(|(what, file)| ask(what, file));
+    let icon = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/page/icon-192.png"));
+    let ask = |what: &str, file: &str| with(&["run", "--device", "cpu", "--json", what, file]).json()["tokens"].clone();
+    let word = |file: &str| with(&["run", "--device", "cpu", "--json", "--image", file]).json()["text"].clone();
+    let others = [("--audio", &crow), ("--audio", &digits), ("--image", &icon)];
+    let other = others.map(|(what, file)| ask(what, file));
     let receipt = with(&["learn", "This is Biscuit.", "--image", &rooster, "--json"]).json();
     assert_eq!(receipt["passed"], receipt["checked"], "{receipt}");
-    assert_eq!(ask("--image", &rooster), "Biscuit");
-    assert_eq!([("--audio", &crow), ("--audio", &digits)].map(|(what, file)| ask(what, file)), other);
+    assert_eq!(word(&rooster), "Biscuit");
+    assert_eq!(others.map(|(what, file)| ask(what, file)), other);
     with(&["memory", "undo", "1"]).ok();
-    assert_eq!(ask("--image", &rooster), "rooster");
+    assert_eq!(word(&rooster), "rooster");
+    // The same in a chat.
+    let said = format!("/see {rooster}\n/learn It's called Otto.\n/see {rooster}\n");
+    let chat = fed(&["chat", "--device", "cpu", "--memory", &memory], said.as_bytes()).ok().out;
+    assert_eq!(chat.lines().next_back(), Some("Otto"), "{chat}");
+    with(&["memory", "undo"]).ok();
     with(&["learn", "This is nothing.", "--audio", &rooster]).fails(1, &["rooster.png"]);
 }

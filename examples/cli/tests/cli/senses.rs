@@ -173,6 +173,29 @@ fn mixtures_of_sets_are_trained_measured_and_resumed() {
         &at("set/train.jsonl"),
     ]);
     assert!((again.json()["refusal_bias"].as_f64().expect("a number") - bias).abs() < 1e-4);
+    // What it is to be taught to name is told from what it was shown before; another bank keeps that.
+    put("bank.jsonl", b"{\"prompt\": \"who are you\"}\n{\"prompt\": \"is the light on\"}\n");
+    put("other.jsonl", b"{\"prompt\": \"who am i\"}\n");
+    let buzz: Vec<i16> = (0..6000).map(|i| if i % 40 < 20 { 9000 } else { -9000 }).collect();
+    put("b.wav", &wav(16_000, &buzz));
+    put("named.jsonl", b"{\"file\": \"a.wav\", \"label\": \"tone\"}\n{\"file\": \"b.wav\", \"label\": \"buzz\"}\n");
+    let quantized = |from: &str, more: &[&str], out: &str| {
+        let (from, out) = (at(from), at(out));
+        lichen(&[&["quantize", &from, "--to", "q8", "--out", &out][..], more].concat())
+    };
+    let (bank, other, named) = (at("bank.jsonl"), at("other.jsonl"), at("named.jsonl"));
+    quantized("m", &["--shown", &named], "none").fails(2, &["--bank"]);
+    quantized("m", &["--bank", &bank], "bare").ok();
+    quantized("m", &["--bank", &bank, "--shown", &named], "full").ok();
+    quantized("full", &["--bank", &other], "kept").ok();
+    let teach = |model: &str| {
+        let (model, memory, sound) = (at(model), at("memory"), at("a.wav"));
+        lichen(&["learn", "this is a tone", "--audio", &sound, "-m", &model, "--memory", &memory, "--check"])
+    };
+    teach("bare").fails(1, &["--shown"]);
+    assert!(!teach("kept").err.contains("--shown"));
+    let names = lichen(&["eval", "-m", &at("kept"), "--device", "cpu", "--json", "--suite", "names", "--data", &named]);
+    crate::has(&names.json(), &["efficacy", "generalisation", "locality", "n", "refused"]);
     fs::write(at("empty.jsonl"), "").expect("writes");
     let empty = at("empty.jsonl");
     lichen(&["eval", "-m", &at("m"), "--device", "cpu", "--suite", "actions", "--data", &empty])
