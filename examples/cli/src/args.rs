@@ -88,7 +88,7 @@ pub(crate) struct JsonArgs {
     pub(crate) json: bool,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct DeviceArgs {
     /// Device: auto (a hardware GPU, else the CPU), cpu, gpu, a number of `lichen devices`, or part of a name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -98,7 +98,7 @@ pub(crate) struct DeviceArgs {
     pub(crate) threads: Option<u16>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
     /// Model file [default: the built-in model]
     #[arg(short, long, value_name = "FILE")]
@@ -295,7 +295,7 @@ pub(crate) struct CompareArgs {
     pub(crate) model: ModelArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct EvalArgs {
     /// What to measure
     #[arg(long, value_enum, value_name = "NAME")]
@@ -327,6 +327,9 @@ pub(crate) struct EvalArgs {
     /// Learn nothing: ask this model, into whose weights the lessons were put in another way (lessons, for comparison)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["in_context", "retrieval"])]
     pub(crate) kept_by: Option<PathBuf>,
+    /// Lists of other suites, whole: how much worse the model is at them when all lessons are taught (lessons)
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["in_context", "retrieval", "kept_by"])]
+    pub(crate) forgetting: Vec<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

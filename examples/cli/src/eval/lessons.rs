@@ -1,7 +1,7 @@
 //! Lessons: what a model knows after it was told, in the same conversation or by sections that it wrote.
 
 use super::asker::Asker;
-use super::{Report, some, step, wrong};
+use super::{Report, answers, some, step, suite_of, wrong};
 use crate::args::EvalArgs;
 use crate::failure::{Done, Failure};
 use crate::output::note;
@@ -114,6 +114,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     for prompt in staying(&lessons) {
         before.push(asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?);
     }
+    let able = abilities(args, asker)?;
     let pool = pollster::block_on(Plastic::new(&model, lessons.len()))?;
     let mut written: HashMap<u64, Written> = HashMap::new();
     let (mut seconds, mut refused, mut longest) = (Vec::new(), 0, 0f64);
@@ -186,6 +187,19 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     shares(&passed, report);
     report.share("locality", &same);
     report.share("retention", &first);
+    let mut worst = None;
+    for ((list, before), after) in args.forgetting.iter().zip(&able).zip(abilities(args, &mut asker)?) {
+        let drop = (before - after) / before.max(1e-9);
+        report.lines.push(format!(
+            "forgetting      {:6.2}%  ({}: {before:.4} to {after:.4})",
+            100.0 * drop,
+            list.display()
+        ));
+        worst = Some(worst.map_or(drop, |worst: f64| worst.max(drop)));
+    }
+    if let Some(worst) = worst {
+        report.set("forgetting", worst);
+    }
     let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
     let bytes = written.values().next().map_or(0, Written::bytes);
     report.lines.push(format!(
@@ -200,6 +214,18 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     report.set("lesson_bytes", bytes);
     report.set("in_context", false);
     Ok(())
+}
+
+/// How good an asker is at the lists of other suites.
+fn abilities(args: &EvalArgs, asker: &mut Asker) -> Done<Vec<f64>> {
+    let whole = EvalArgs { most: None, ..args.clone() };
+    let able = |list: &PathBuf| {
+        let suite = suite_of(list)?;
+        let mut report = Report::empty();
+        answers(suite, &whole, std::slice::from_ref(list), asker, &mut report)?;
+        report.main().ok_or_else(|| Failure::Failed(format!("there is nothing to measure in {}", list.display())))
+    };
+    args.forgetting.iter().map(able).collect()
 }
 
 /// Probes of a lesson to which its answer is the right one: where a newer lesson tells the same fact, only those that

@@ -15,7 +15,8 @@ mod turns;
 use crate::args::{EvalArgs, Suite};
 use crate::failure::{Done, Failure};
 use crate::output::{note, print, print_json};
-use crate::{cache, devices, interrupt, load};
+use crate::sets::senses::is_digits;
+use crate::{cache, devices, interrupt, load, readers};
 use asker::Asker;
 use lichen::Model;
 use serde_json::{Map, Value, json};
@@ -52,12 +53,6 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
         Suite::Lm => {}
         Suite::Sharing => sharing::sharing(args, &files, &mut asker, &mut report)?,
         Suite::Turns => turns::turns(args, &files, &mut report)?,
-        Suite::Intents => intents::intents(args, &files, &mut asker, &mut report)?,
-        Suite::Actions => intents::actions(args, &files, &mut asker, &mut report)?,
-        Suite::Translate => translate::translate(args, &files, &mut asker, &mut report)?,
-        Suite::Speech => senses::clips(args, &files, &mut asker, &mut report)?,
-        Suite::Sounds => senses::clips(args, &files, &mut asker, &mut report)?,
-        Suite::Images => senses::pictures(args, &files, &mut asker, &mut report)?,
         Suite::Names => names::names(args, &files, &mut asker, &mut report)?,
         Suite::Lessons => match (&args.kept_by, args.retrieval, args.in_context) {
             (Some(by), ..) => lessons::kept(by, args, &files, &mut asker, &mut report)?,
@@ -65,9 +60,47 @@ pub(crate) fn eval(args: &EvalArgs) -> Done {
             (None, false, true) => lessons::in_context(args, &files, &mut asker, &mut report)?,
             (None, false, false) => lessons::taught(args, &files, &mut asker, &mut report)?,
         },
+        suite => answers(suite, args, &files, &mut asker, &mut report)?,
     }
     cache::keep(model.device());
     report.print(args.json)
+}
+
+/// The suites that ask and look at the answers, whatever the asker knows beside its model.
+fn answers(suite: Suite, args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, report: &mut Report) -> Done {
+    match suite {
+        Suite::Intents => intents::intents(args, files, asker, report),
+        Suite::Actions => intents::actions(args, files, asker, report),
+        Suite::Translate => translate::translate(args, files, asker, report),
+        Suite::Speech | Suite::Sounds => senses::clips(args, files, asker, report),
+        Suite::Images => senses::pictures(args, files, asker, report),
+        Suite::Lm | Suite::Sharing | Suite::Turns | Suite::Names | Suite::Lessons => {
+            Err(Failure::Usage(format!("the suite {suite:?} asks for nothing")))
+        }
+    }
+}
+
+/// Which of those suites a list is for, as far as its name and its first line tell.
+fn suite_of(list: &Path) -> Done<Suite> {
+    let name = list.to_string_lossy();
+    if name.ends_with(".tsv") {
+        return Ok(Suite::Translate);
+    }
+    if is_digits(list) {
+        return Ok(Suite::Images);
+    }
+    let lines = readers::lines::<Map<String, Value>>(list)?;
+    let has = |key: &str| lines.first().is_some_and(|line| line.contains_key(key));
+    let keys = [
+        ("intent", Suite::Intents),
+        ("action", Suite::Actions),
+        ("reply", Suite::Speech),
+        ("word", Suite::Speech),
+        ("label", Suite::Sounds),
+        ("name", Suite::Images),
+    ];
+    let found = keys.into_iter().find(|(key, _)| has(key)).map(|(_, suite)| suite);
+    found.ok_or_else(|| Failure::Failed(format!("{name} is a list of no suite that asks")))
 }
 
 /// What a suite measured, in order.
@@ -85,6 +118,9 @@ impl Report {
         values.insert("device".into(), model.device().name().into());
         values.insert("refusal_bias".into(), model.header().refusal_bias.into());
         Self { values, lines: Vec::new() }
+    }
+    fn empty() -> Self {
+        Self { values: Map::new(), lines: Vec::new() }
     }
     /// A share of what was asked: each counted as right or wrong.
     fn share(&mut self, key: &str, right: &[bool]) {
@@ -110,6 +146,10 @@ impl Report {
     fn number(&mut self, key: &str, value: f64, ci: [f64; 2]) {
         self.values.insert(key.into(), value.into());
         self.values.insert(format!("{key}_ci95"), json!(ci));
+    }
+    /// What a suite is about, of its figures: exact actions, chrF, right answers.
+    fn main(&self) -> Option<f64> {
+        ["exact", "chrf", "accuracy"].iter().find_map(|key| self.values.get(*key)?.as_f64())
     }
     fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.values.insert(key.into(), value.into());
