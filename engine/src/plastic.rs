@@ -53,9 +53,11 @@ pub struct Plastic {
     slabs: Vec<Buffer>,
 }
 
-/// The layers of a model that sections of the pool have a slab in.
+/// The layers of a model that sections of the pool have a slab in: never the first one, for a lesson trains on rows that
+/// enter from a layer below.
 pub fn layers(config: &Config) -> std::ops::Range<usize> {
-    config.layers.saturating_sub(LAYERS).max(config.turn_layer()).min(config.layers - 1)..config.layers
+    let start = config.layers.saturating_sub(LAYERS).max(config.turn_layer()).max(1);
+    start.min(config.layers - 1)..config.layers
 }
 
 impl Plastic {
@@ -64,6 +66,9 @@ impl Plastic {
         let (config, device) = (model.config(), model.device());
         if config.turn == 0 {
             return Err(Error::Memory("this model cannot learn on a device: it has no vectors of turns".into()));
+        }
+        if config.layers < 2 {
+            return Err(Error::Memory("this model cannot learn on a device: it has a single layer".into()));
         }
         let mark = |name: &str| {
             model.tokenizer().special(name).ok_or_else(|| Error::Memory(format!("the model's tokenizer has no {name}")))
