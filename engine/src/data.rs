@@ -143,6 +143,15 @@ impl Example {
         let end = self.ids.len();
         self.about.retain(|(range, _)| range.end <= end);
     }
+    /// Goes on with another one, as the same conversation; what stands at their places must be there already.
+    pub fn append(&mut self, next: Self) {
+        let at = self.ids.len();
+        self.ids.extend(next.ids);
+        self.weights.extend(next.weights);
+        self.sounds.extend(next.sounds);
+        self.pictures.extend(next.pictures);
+        self.about.extend(next.about.into_iter().map(|(range, fact)| (at + range.start..at + range.end, fact)));
+    }
     /// Puts a sound to its place.
     pub fn hear(&mut self, sound: &Sound) {
         self.widen(HEARD, sound.vectors());
@@ -331,5 +340,9 @@ mod tests {
         assert_eq!(example.weights.len(), example.ids.len());
         assert_eq!(example.about[0].0, place - 2..prompt.len() + 3);
         assert_eq!(example.ids[place + 5..], before[place + 1..]);
+        let (one, turn) = (example.clone(), example.about[0].0.clone());
+        example.append(one.clone());
+        assert_eq!([&example.ids[..one.ids.len()], &example.ids[one.ids.len()..]], [&one.ids[..]; 2]);
+        assert_eq!(example.about[1].0, turn.start + one.ids.len()..turn.end + one.ids.len());
     }
 }

@@ -38,6 +38,13 @@ pub(crate) struct SourceSpec {
     /// Variants of each labelled request, besides itself.
     #[serde(default, skip_serializing_if = "none")]
     variants: usize,
+    /// Share of the draws of what is seen or heard in which it comes twice in one conversation, changed otherwise each
+    /// time: with contrast, both turns are about the same.
+    #[serde(default, skip_serializing_if = "never")]
+    again: f64,
+}
+fn never(share: &f64) -> bool {
+    *share == 0.0
 }
 fn none(count: &usize) -> bool {
     *count == 0
@@ -56,6 +63,7 @@ impl SourceSpec {
         !self.paths.is_empty()
             && self.weight > 0.0
             && self.variants <= 100
+            && (0.0..=1.0).contains(&self.again)
             && weights.iter().all(|w| w.is_finite() && *w >= 0.0)
     }
 }
@@ -73,6 +81,7 @@ struct Source {
     /// Chance of a draw.
     chance: f64,
     emphasis: Emphasis,
+    again: f64,
     items: Items,
     /// Held-out sequences that only ask for the answers.
     held_out: Vec<(Example, Option<Sense>)>,
@@ -178,7 +187,7 @@ impl Mixture {
                 }
                 Ok(examples)
             };
-            let emphasis = Emphasis { answer: spec.answer, said: spec.said };
+            let (emphasis, again) = (Emphasis { answer: spec.answer, said: spec.said }, spec.again);
             let count = all.len();
             let (items, rows) = match spec.kind {
                 Kind::Text => {
@@ -204,7 +213,7 @@ impl Mixture {
             };
             let held_out = encode(validation, Emphasis { answer: 1.0, said: 0.0 })?;
             log::info!("{}: {rows:.1} tokens a sequence, {count} documents", spec.name);
-            sources.push(Source { name: spec.name, chance: spec.weight / rows, emphasis, items, held_out });
+            sources.push(Source { name: spec.name, chance: spec.weight / rows, emphasis, again, items, held_out });
         }
         let all: f64 = sources.iter().map(|s| s.chance).sum();
         sources.iter_mut().for_each(|s| s.chance /= all);
@@ -243,7 +252,13 @@ impl Mixture {
                     example.weights.iter_mut().filter(|w| **w == said).for_each(|w| *w *= factor);
                 }
                 if let Some(sense) = sense {
+                    let twice = 2 * (example.rows() + 1 + sense.vectors()) <= self.context;
+                    let again = (twice && random.uniform() < source.again).then(|| example.clone());
                     sense.fill(&mut example, Some(random));
+                    if let Some(mut again) = again {
+                        sense.fill(&mut again, Some(random));
+                        example.append(again);
+                    }
                     example.truncate(self.context);
                 }
                 example

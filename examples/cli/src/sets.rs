@@ -158,6 +158,8 @@ pub(crate) fn items(kind: Kind, paths: &[PathBuf], without: &[String], variants:
     }
     let (mut all, mut perceived) = (Vec::new(), Vec::new());
     let mut pair = |asked: Turn, answer: Turn, sense: Sense| {
+        // One thing is told from all others, also from those of the same name.
+        let asked = Turn { about: Some(format!("{kind:?} {}", perceived.len())), ..asked };
         perceived.push(Item { document: Document::Turns(vec![asked, answer]), sense: Some(sense) });
     };
     for path in paths {

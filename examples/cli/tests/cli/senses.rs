@@ -128,6 +128,7 @@ fn mixtures_of_sets_are_trained_measured_and_resumed() {
         source("words", "transcripts", "clips.jsonl"),
     ];
     sources[1]["validation"] = json!(["talk.jsonl"]);
+    sources[4]["again"] = json!(1.0);
     let mut recipe: serde_json::Value = serde_json::from_str(RECIPE).expect("JSON");
     recipe["tokenizer"] = json!({"bpe": 340});
     recipe["actions"] = "actions.json".into();
