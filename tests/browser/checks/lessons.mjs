@@ -3,12 +3,9 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { promisify } from "node:util";
-import { NOW, answers, native, newChat, open, say } from "../steps.mjs";
-
-const ROOSTER = join(dirname(fileURLToPath(import.meta.url)), "../../../examples/senses/input/rooster.png");
+import { NOW, ROOSTER, answers, native, newChat, open, ready, say } from "../steps.mjs";
 
 /** What is taught on the page stays, over reloads and in other tabs, can be taken elsewhere as a file, and taken back. */
 export async function lessons(world) {
@@ -51,7 +48,7 @@ export async function lessons(world) {
 
   // It is there after a reload, in a second tab, and on a GPU.
   await page.reload();
-  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  await ready(page);
   await page.click('[data-show="memory"]');
   await listed(page, null, 1);
   assert.deepEqual(await ask(page), after);
@@ -80,8 +77,14 @@ export async function lessons(world) {
   await listed(other, /taken back/, 0);
   await listed(page, null, 0);
   assert.deepEqual(await ask(page), before);
-  await page.setInputFiles("#memory-file", back);
-  await listed(page, /1 learned/, 1);
+  // Two tabs that change something at once: one goes first, the other takes in what it did.
+  await Promise.all([page, other].map((where) => where.setInputFiles("#memory-file", back)));
+  for (const where of [page, other]) {
+    await where.waitForFunction(() => /learned/.test(document.getElementById("memory-said").textContent));
+    await listed(where, null, 1);
+  }
+  const took = await Promise.all([page, other].map((where) => where.locator("#memory-said").innerText()));
+  assert.deepEqual(took.sort(), ["0 learned, 1 known before.", "1 learned."]);
   assert.deepEqual(await ask(other), after);
   await page.setInputFiles("#memory-file", { name: "nonsense", mimeType: "", buffer: Buffer.from("no memory at all, by no means") });
   await page.waitForFunction(() => document.getElementById("memory-said").textContent.includes("no whole exported memory"));
@@ -94,6 +97,13 @@ export async function lessons(world) {
   await page.click("#confirm-yes");
   await listed(page, /taken back/, 0);
   assert.deepEqual(await ask(other), before);
+
+  // Where there is no room, nothing is changed, and the page says why.
+  const session = await context.newCDPSession(page);
+  await session.send("Storage.overrideQuotaForOrigin", { origin: server.url, quotaSize: 1 });
+  await page.setInputFiles("#memory-file", back);
+  await listed(page, /no room on this device/, 0);
+  assert.deepEqual(await ask(page), before);
 }
 
 /** A picture gets a name, in the form and by the package. */
