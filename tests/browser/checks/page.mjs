@@ -76,7 +76,7 @@ export async function looks(world) {
   await say(page, PROMPTS[1]);
   if (await page.isVisible("#attach")) {
     await page.setInputFiles("#file", ROOSTER);
-    await say(page, "What is this?");
+    await say(page, "");
   }
   await page.evaluate(axe);
   const session = await context.newCDPSession(page);
@@ -95,7 +95,7 @@ export async function looks(world) {
       const button = page.locator(`[data-show=${view}]`);
       if (!(await button.isVisible())) continue;
       await button.click();
-      await page.waitForTimeout(100);
+      await page.evaluate(painted);
       const found = await page.evaluate(audit);
       assert.deepEqual(found, [], `${size}, ${view}`);
       const { passes, violations } = await page.evaluate(() => window.axe.run(document));
@@ -110,13 +110,22 @@ export async function looks(world) {
   assert.ok(rules > 10, "axe looked at nothing");
   world.say(`${rules} rules of axe hold`);
 }
-/** Runs in the page: what is too wide, without a name, too small to touch or too faint to read. */
+/** Runs in the page: waits for layout, for what follows from it, and for what that paints. */
+async function painted() {
+  for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
+}
+/** Runs in the page: what is too wide, out of sight, without a name, too small to touch or too faint to read. */
 function audit() {
   const found = [];
   const root = document.documentElement;
   if (root.scrollWidth > root.clientWidth) found.push(`the page is ${root.scrollWidth} wide`);
   const { bottom } = document.querySelector("main").getBoundingClientRect();
   if (Math.abs(bottom - root.clientHeight) > 1) found.push(`the page ends at ${bottom} of ${root.clientHeight}`);
+  for (const [id, size, from] of [["scroll", "Height", "Top"], ["heat", "Width", "Left"]]) {
+    const box = document.getElementById(id);
+    const rest = box[`scroll${size}`] - box[`scroll${from}`] - box[`client${size}`];
+    if (rest > 1) found.push(`the newest of #${id} is ${rest} out of sight`);
+  }
   const seen = (element) => element.checkVisibility() && !element.closest(".hidden");
   for (const element of document.querySelectorAll("button, input, select, textarea, audio, canvas, [tabindex='0']")) {
     if (!seen(element) || element.getAttribute("aria-hidden") === "true") continue;

@@ -174,8 +174,8 @@ async function say(turn) {
         }
         heat.answer(event.route);
         device.spoke(event);
-        const speed = event.tokens > 1 ? `${Math.round(event.tokens / event.seconds)} tokens/s, ` : "";
-        setStatus(`${named(lichen.info.device)}: ${speed}first token after ${time(event.firstTokenSeconds ?? 0)}`);
+        const speed = event.tokens > 1 ? `${Math.round(event.tokens / event.seconds)} tokens/s on ` : "";
+        setStatus(`${speed}${named(lichen.info.device)}, first token after ${time(event.firstTokenSeconds ?? 0)}`);
       }
     }
   } catch (error) {
