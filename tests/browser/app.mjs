@@ -4,7 +4,7 @@
 // page error, a violation of the page's policy, or a request to another origin.
 
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -32,6 +32,7 @@ function serve() {
 
 const folder = await mkdtemp(join(tmpdir(), "lichen-"));
 const manifest = JSON.parse(await readFile(join(dist, "model.json"), "utf8"));
+if (process.env.SCREENSHOTS) await mkdir(process.env.SCREENSHOTS, { recursive: true });
 const browser = await launch();
 const problems = [];
 const all = [answers, lessons, robust, thePage].flatMap((checks) => Object.entries(checks)).filter(([name]) => names.length === 0 || names.includes(name));
