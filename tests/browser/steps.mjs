@@ -39,6 +39,7 @@ export async function say(page, words) {
 }
 /** Begins a new conversation. */
 export async function newChat(page) {
+  if (await page.isDisabled("#forget")) return;
   await page.click("#forget");
   await page.waitForFunction(() => !document.querySelector("#log li"));
 }

@@ -5,12 +5,15 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { NOW, PROMPTS, newChat, open, ready, say } from "../steps.mjs";
 
-/** The second start needs no network, and no server either. */
+/** The page can be installed; its second start needs no network, and no server either. */
 export async function offline(world) {
   const { page, context, server } = world;
   await open(world);
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => null));
   await page.waitForFunction(() => navigator.serviceWorker.controller);
+  const { installabilityErrors: wrong } = await (await context.newCDPSession(page)).send("Page.getInstallabilityErrors");
+  // A test's profile is a private one.
+  assert.deepEqual(wrong.filter(({ errorId }) => errorId !== "in-incognito"), []);
   const asked = [];
   context.on("request", (request) => asked.push(request.url()));
   server.close();
