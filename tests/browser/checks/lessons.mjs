@@ -18,7 +18,7 @@ export async function lessons(world) {
   const before = await ask(page);
   const shown = (where) => where.locator("#lessons li").count();
   const listed = async (where, text, count) => {
-    await where.waitForFunction((n) => document.querySelectorAll("#lessons li").length === n, count, { timeout: 20_000 });
+    await where.waitForFunction((n) => document.querySelectorAll("#lessons li").length === n, count, { timeout: 60_000 });
     if (text) assert.match(await where.locator("#memory-said").innerText(), text);
   };
 
@@ -34,7 +34,7 @@ export async function lessons(world) {
   await page.click("#teach-go");
   await say(page, "Turn on the light in the kitchen.");
   assert.ok(await page.isVisible("#teach-stop"), "the lesson was over before an answer came");
-  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 240_000 });
+  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 600_000 });
   const receipt = await page.locator("#taught").innerText();
   assert.match(receipt, /^Learned as lesson 1/);
   world.say(`${((Date.now() - started) / 1000).toFixed(1)} s with what is prepared once; ${receipt}`);
@@ -129,7 +129,7 @@ export async function named(world) {
   assert.match(await page.locator("#taught").innerText(), /Both the file and the name/);
   await page.setInputFiles("#thing", ROOSTER);
   await page.click("#teach-go");
-  await page.waitForFunction(() => /^(Learned|Not|The)/.test(document.getElementById("taught").textContent), null, { timeout: 240_000 });
+  await page.waitForFunction(() => /^(Learned|Not|The)/.test(document.getElementById("taught").textContent), null, { timeout: 600_000 });
   assert.match(await page.locator("#taught").innerText(), /^Learned as lesson \d/);
   assert.equal(await look(), "Biscuit");
   await page.locator("#lessons button").first().click();
@@ -152,7 +152,7 @@ export async function offered(world) {
   await newChat(page);
   assert.match(await say(page, "My sister is called Marta."), /Marta/);
   await page.click("#log .offer");
-  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 240_000 });
+  await page.waitForFunction(() => document.getElementById("taught").textContent !== "", null, { timeout: 600_000 });
   assert.match(await page.locator("#taught").innerText(), /^Learned as lesson \d/);
   await newChat(page);
   assert.match(await say(page, "What is my sister called?"), /Marta/);
