@@ -35,17 +35,6 @@ rust_target() {
     { echo "cannot install the Rust target $1"; return 1; }
 }
 
-# The tool that wraps wasm for the browser; it must be of exactly the library's version.
-wasm_bindgen() {
-  local version install
-  version=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
-  if [[ $("$tools/bin/wasm-bindgen" --version 2>/dev/null) == "wasm-bindgen $version" ]]; then return; fi
-  # Unoptimised it is built in a third of the time, and it runs for a second. Its own lock file may name crates that
-  # a mirror does not have yet.
-  install=(cargo install --quiet --debug --root "$tools" --version "$version" wasm-bindgen-cli --bin wasm-bindgen)
-  step "${install[@]}" --locked || step "${install[@]}" || { echo "cannot install wasm-bindgen-cli $version"; return 1; }
-}
-
 # A compiler and an emulator for 64-bit Arm, known to cargo.
 arm_tools() {
   command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64-static >/dev/null ||

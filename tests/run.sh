@@ -4,8 +4,8 @@
 #   rust     format, lints, every test without a GPU, benchmarks once each, documentation, the libraries without the
 #            feature `gpu`
 #   gpu      every kernel and every GPU test on Mesa's and SwiftShader's software adapters
-#   browser  every kernel in headless Chromium, through the selftest compiled to wasm; the browser app as people meet it,
-#            with the built-in model or the one that LICHEN_MODEL names
+#   browser  the browser app as people meet it, in headless Chromium, every kernel on its CPU and GPU among it, with the
+#            built-in model or the one that LICHEN_MODEL names; SCREENSHOTS=FOLDER keeps pictures of the page
 #   cross    Windows and macOS checked; under emulation the libraries' tests for 64-bit Arm, and the CPU's fast forms
 #            on older x86-64 processors
 #
@@ -109,7 +109,6 @@ part_browser() {
   find_browser >/dev/null || packages chromium || true
   browser=$(find_browser) || missing "$required" "Chromium"
   rust_target wasm32-unknown-unknown || missing "$required" "the target wasm32-unknown-unknown"
-  wasm_bindgen || missing "$required" "wasm-bindgen-cli"
   if [[ ! -d $tools/node_modules/playwright-core || ! -d $tools/node_modules/axe-core ]]; then
     step npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$tools" "playwright-core@$PLAYWRIGHT" "axe-core@$AXE" ||
       missing "$required" "playwright-core and axe-core"
@@ -118,7 +117,6 @@ part_browser() {
   step bash web/build.sh "$model" "$page"
   step cargo build --quiet -p lichen-cli --locked
   export TOOLS=$tools CHROMIUM=$browser
-  step node tests/browser/selftest.mjs "$page/lichen/wasm"
   step node tests/browser/app.mjs "$target/debug/lichen" "$page" "$model"
 }
 

@@ -14,16 +14,14 @@ model=$(cd "$from" && realpath -e "${1:-$root/examples/cli/model/lichen.safetens
 out=$(cd "$from" && realpath -m "${2:-$root/web/dist}")
 
 rust_target wasm32-unknown-unknown
-wasm_bindgen
+step cargo build --quiet --manifest-path web/bindgen/Cargo.toml --locked
 step cargo build --quiet -p lichen-web --target wasm32-unknown-unknown --release --locked
 
 # Made beside it and moved, so that a server never sees half of a build.
 new=$out.new
 rm -rf "$new"
 mkdir -p "$new/lichen/wasm" "$new/model"
-step "$tools/bin/wasm-bindgen" --target web --no-typescript --remove-name-section \
-  --out-dir "$new/lichen/wasm" \
-  "$target/wasm32-unknown-unknown/release/lichen_web.wasm"
+step "$target/debug/lichen-bindgen" "$target/wasm32-unknown-unknown/release/lichen_web.wasm" "$new/lichen/wasm"
 cp web/package/{index.js,index.d.ts,turn.js,store.js,kept.js,lessons.js,worker.js,package.json,README.md} "$new/lichen/"
 cp LICENSE-MIT LICENSE-APACHE "$new/lichen/"
 bash .ci/third-party wasm32-unknown-unknown lichen-web >"$new/lichen/THIRD-PARTY.txt"

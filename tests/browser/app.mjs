@@ -4,7 +4,7 @@
 // page error, a violation of the page's policy, or a request to another origin.
 
 import { spawn } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -32,21 +32,25 @@ function serve() {
 
 const folder = await mkdtemp(join(tmpdir(), "lichen-"));
 const manifest = JSON.parse(await readFile(join(dist, "model.json"), "utf8"));
+if (process.env.SCREENSHOTS) await mkdir(process.env.SCREENSHOTS, { recursive: true });
 const browser = await launch();
 const problems = [];
 const all = [answers, lessons, robust, thePage].flatMap((checks) => Object.entries(checks)).filter(([name]) => names.length === 0 || names.includes(name));
-for (const [name, check] of all) {
-  // Each from nothing: another server, an empty profile.
-  const server = await serve();
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+let world = null;
+for (const [i, [name, check]] of all.entries()) {
   const found = [];
   const expected = [];
-  await watch(context, server.url, found, (text) => expected.some((part) => text.includes(part)));
-  const page = await context.newPage();
-  const started = Date.now();
   const notes = [];
-  const world = { browser, context, page, server, lichen, model, dist, manifest, folder, say: (text) => notes.push(text) };
-  world.expect = (part) => expected.push(part);
+  if (!world) {
+    // From nothing: another server, an empty profile.
+    const server = await serve();
+    const context = await browser.newContext({ viewport: { width: 1280, height: 800 } });
+    world = { browser, context, page: await context.newPage(), server, lichen, model, dist, manifest, folder };
+  }
+  const { context, page, server } = world;
+  const stopWatching = await watch(context, server.url, found, (text) => expected.some((part) => text.includes(part)));
+  Object.assign(world, { say: (text) => notes.push(text), expect: (part) => expected.push(part) });
+  const started = Date.now();
   try {
     await check(world);
   } catch (error) {
@@ -54,8 +58,13 @@ for (const [name, check] of all) {
     const path = process.env.SCREENSHOTS && join(process.env.SCREENSHOTS, `failed-${name}.png`);
     if (path) await page.screenshot({ path }).catch(() => {});
   }
-  await context.close();
-  server.close();
+  stopWatching();
+  // Some go on from what the one before them left.
+  if (!all[i + 1]?.[1].goesOn) {
+    await context.close();
+    server.close();
+    world = null;
+  }
   const verdict = found.length === 0 ? "ok    " : "FAILED";
   console.log(`${verdict} ${name}, ${((Date.now() - started) / 1000).toFixed(1)} s${notes.length ? `: ${notes.join("; ")}` : ""}`);
   for (const text of found) console.error(`       ${text}`);

@@ -28,7 +28,8 @@ export function launch() {
   return chromium.launch({ headless: true, executablePath: process.env.CHROMIUM || undefined, args: FLAGS });
 }
 
-/** Notes what must never happen on pages of a context: errors, violations of the policy, requests to elsewhere. */
+/** Notes what must never happen on pages of a context: errors, violations of the policy, requests to elsewhere. Gives what
+ * ends that. */
 export async function watch(context, url, problems, expected = () => false) {
   await context.addInitScript(() => {
     addEventListener("securitypolicyviolation", (event) => {
@@ -36,12 +37,14 @@ export async function watch(context, url, problems, expected = () => false) {
     });
   });
   const note = (text) => expected(text) || problems.push(text);
-  context.on("weberror", (event) => note(`page error: ${event.error().message}`));
-  context.on("console", (message) => {
-    if (message.type() === "error") note(`console: ${message.text()}`);
-  });
-  context.on("request", (request) => {
-    const own = request.url().startsWith(url) || /^(data|blob):/.test(request.url());
-    if (!own) note(`asked for ${request.url()}`);
-  });
+  const heard = {
+    weberror: (event) => note(`page error: ${event.error().message}`),
+    console: (message) => message.type() === "error" && note(`console: ${message.text()}`),
+    request: (request) => {
+      const own = request.url().startsWith(url) || /^(data|blob):/.test(request.url());
+      if (!own) note(`asked for ${request.url()}`);
+    },
+  };
+  for (const [name, on] of Object.entries(heard)) context.on(name, on);
+  return () => Object.entries(heard).forEach(([name, on]) => context.off(name, on));
 }

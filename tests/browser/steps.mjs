@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
 export const NOW = "2026-11-23T14:05";
@@ -11,11 +12,20 @@ export const PROMPTS = [
   "Turn on the light in the kitchen and close the blinds.",
   "Once upon a time there was a king",
 ];
+/** A picture that the model has a name for. */
+export const ROOSTER = fileURLToPath(new URL("../../examples/senses/input/rooster.png", import.meta.url));
+
 /** Opens the page and waits until it is ready. */
 export async function open({ page, server }, device = "cpu") {
   await page.goto(`${server.url}/?device=${device}`);
-  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
-  return page.evaluate(() => document.documentElement.dataset.ready);
+  return ready(page);
+}
+/** Waits until the page is ready, or fails with what it says instead; gives the kind of device. */
+export async function ready(page) {
+  await page.waitForSelector("html[data-ready], #banner:not([hidden])", { state: "attached", timeout: 120_000 });
+  const device = await page.evaluate(() => document.documentElement.dataset.ready);
+  assert.ok(device, await page.innerText("#banner"));
+  return device;
 }
 /** Says something on the page; gives the answer's text. */
 export async function say(page, words) {
@@ -29,6 +39,7 @@ export async function say(page, words) {
 }
 /** Begins a new conversation. */
 export async function newChat(page) {
+  if (await page.isDisabled("#forget")) return;
   await page.click("#forget");
   await page.waitForFunction(() => !document.querySelector("#log li"));
 }

@@ -51,7 +51,12 @@ function codeOf(error) {
 }
 
 async function ready() {
-  wasm ??= await init();
+  try {
+    wasm ??= await init();
+  } catch (error) {
+    if (!(error instanceof WebAssembly.CompileError)) throw error;
+    throw Object.assign(new Error("This browser is too old: it lacks WebAssembly's vectors of 128 bits."), { code: "engine" });
+  }
   return wasm;
 }
 

@@ -12,7 +12,7 @@ mod routes;
 
 pub use crate::conversation::{Finished, Lichen};
 pub use crate::input::Input;
-pub use crate::report::{adapter, selftest, selftest_on};
+pub use crate::report::{adapter, selftest_on};
 
 use wasm_bindgen::prelude::*;
 

@@ -7,27 +7,8 @@ use lichen_host::{Choice, Cpu, Device, Gpu};
 use serde_json::{Value, json};
 use wasm_bindgen::prelude::*;
 
-/// Every kernel, every case, against the reference, on this browser's CPU and on its GPU, as JSON:
-/// `{devices: [{device, gpu, kernels: [{kernel, variant, cases, worst_error, ok, failure}]}], gpu_refused}`.
-/// `gpu_refused` says why there is no GPU among the devices. `filter` keeps the kernels whose name contains it.
-#[wasm_bindgen]
-pub async fn selftest(filter: Option<String>) -> String {
-    let mut devices = vec![Device::Cpu(Cpu::new(1))];
-    let mut refused = None;
-    match Gpu::open(&Choice::Gpu).await {
-        Ok(gpu) => devices.push(Device::Gpu(gpu)),
-        Err(why) => refused = Some(why.to_string()),
-    }
-    let mut all = Vec::new();
-    for device in &devices {
-        let reports = run(device, filter.as_deref(), |_| {}).await;
-        let kernels: Vec<Value> = reports.iter().map(kernel).collect();
-        all.push(json!({ "device": device.name(), "gpu": !device.is_cpu(), "kernels": kernels }));
-    }
-    json!({ "devices": all, "gpu_refused": refused }).to_string()
-}
-
-/// The same on one device, `cpu` or `gpu`; `on` hears of each kernel as it comes, as JSON. Gives the device's name.
+/// Every kernel, every case, against the reference on `cpu` or `gpu`; `on` hears of each kernel as it comes, as JSON.
+/// Gives the device's name.
 #[wasm_bindgen]
 pub async fn selftest_on(device: String, on: Function) -> Result<String, JsValue> {
     let device = match device.as_str() {

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { NOW, PROMPTS, answers, native, newChat, open, say } from "../steps.mjs";
+import { NOW, PROMPTS, answers, native, newChat, open, ready, say } from "../steps.mjs";
 
 async function sameTokens(world, device) {
   await open(world);
@@ -19,6 +19,45 @@ async function sameTokens(world, device) {
 export const tokensOnCpu = (world) => sameTokens(world, "cpu");
 /** The same on the browser's GPU. */
 export const tokensOnGpu = (world) => sameTokens(world, "gpu");
+/** On a GPU nothing waits for a single token: what is drawn comes back in bursts. */
+export async function bursts(world) {
+  const { page, server } = world;
+  await page.route("**/lichen/worker.js", async (route) => {
+    const response = await route.fetch();
+    const counts = `let maps = 0;
+      const { mapAsync } = GPUBuffer.prototype;
+      GPUBuffer.prototype.mapAsync = function (...given) { maps += 1; return mapAsync.apply(this, given); };`;
+    const real = await response.text();
+    const counted = counts + real.replace("function memory() {", "function memory() { return maps;");
+    assert.ok(counted.length > counts.length + real.length);
+    await route.fulfill({ response, body: counted });
+  });
+  // Beside the page, whose service worker would answer with the worker that it keeps.
+  await page.goto(`${server.url}/files.js`);
+  const [short, long] = await page.evaluate(async () => {
+    const { create } = await import("/lichen/index.js");
+    const lichen = await create({ device: "gpu" });
+    const answer = async (seed, maxTokens) => {
+      const before = await lichen.memory();
+      let end = null;
+      for await (const event of lichen.generate("Tell me a story.", { temperature: 8, topP: 1, maxTokens, seed })) end = event;
+      const waits = (await lichen.memory()) - before;
+      await lichen.forget();
+      return { waits, tokens: end.tokens, seconds: end.seconds };
+    };
+    // Drawn almost at random, an answer may be short: one that is long enough.
+    let [seed, long] = [0, null];
+    do long = await answer(seed++, 64);
+    while (long.tokens < 64 && seed < 20);
+    const short = await answer(seed - 1, 16);
+    lichen.close();
+    return [short, long];
+  });
+  // Reading the turn and keeping the state cost waits of their own, as many for every answer.
+  const [waits, tokens] = [long.waits - short.waits, long.tokens - short.tokens];
+  assert.ok(tokens >= 32 && waits > 0 && waits <= tokens / 4, `${waits} waits for ${tokens} tokens more`);
+  world.say(`${waits} waits for ${tokens} tokens more, ${(long.tokens / long.seconds).toFixed(0)} tokens/s`);
+}
 /** A sound and a picture mean the same as to the command, and reach the model through the page. */
 export async function senses(world) {
   const { page, folder } = world;
@@ -44,7 +83,11 @@ export async function senses(world) {
   const same = gpu.all.filter(({ ids }, i) => String(ids) === String(wanted[i].tokens)).length;
   assert.ok(gpu.all.every(({ ids }) => ids.length > 0));
   world.say(`${all.map(({ text }) => JSON.stringify(text)).join(", ")}; ${same} of ${turns.length} the same on ${gpu.name}`);
-  await page.setInputFiles("#file", png);
+  await page.evaluate(give, ["drop", [...(await readFile(png))], "disc.png", "image/png"]);
+  await page.waitForSelector("#attachments img");
+  await page.click("#attachments button");
+  await page.waitForSelector("#attachments img", { state: "detached" });
+  await page.evaluate(give, ["paste", [...(await readFile(png))], "disc.png", "image/png"]);
   await page.waitForSelector("#attachments img");
   await say(page, "What is this?");
   assert.equal(await page.locator("#log .mine img").count(), 1);
@@ -68,6 +111,9 @@ export async function microphone(world) {
   if (await page.evaluate(() => document.getElementById("record").hidden)) return world.say("this model does not hear");
   await page.click("#record");
   await page.waitForFunction(() => document.getElementById("hint").textContent.includes("does not let this page use the microphone"));
+  await page.click("#photo");
+  await page.waitForFunction(() => document.getElementById("camera-problem").textContent.includes("does not let this page use the camera"));
+  await page.click("#camera-close");
   await context.grantPermissions(["microphone"], { origin: server.url });
   await page.click("#record");
   await page.waitForFunction(() => /Recording, [1-9] s/.test(document.getElementById("hint").textContent));
@@ -96,17 +142,32 @@ export async function chat(world) {
   await page.focus("#heat");
   await page.keyboard.press("ArrowDown");
   assert.match(await page.textContent("#readout"), /Layer 2: sections \d+ \(/);
+  await page.mouse.move(first.x + 20, first.y + 20);
+  assert.match(await page.textContent("#readout"), /Token 3 of \d+, words: .* Layer 1: sections/);
   await say(page, PROMPTS[3]);
   await newChat(page);
   await page.waitForFunction(() => !document.querySelector("#log li"));
   // By keyboard alone: the first link leads to the message field.
   await page.goto(server.url);
-  await page.waitForSelector("html[data-ready]");
+  await ready(page);
+  assert.match(await page.textContent("#notes"), /Running on the CPU: no hardware GPU offers WebGPU here/);
   await page.focus("a");
   await page.keyboard.press("Enter");
   await page.keyboard.type("Good morning");
   await page.keyboard.press("Enter");
   await page.waitForSelector("#log .cost");
+  // Nobody else can be asked for anything, even by a page gone wrong.
+  world.expect("policy: connect-src forbids");
+  world.expect("Content Security Policy");
+  const refused = page.evaluate(
+    (url) =>
+      new Promise((resolve) => {
+        addEventListener("securitypolicyviolation", ({ violatedDirective }) => resolve(violatedDirective));
+        fetch(url, { mode: "no-cors" }).then(() => resolve("answered"), () => setTimeout(resolve, 1000, "failed"));
+      }),
+    server.url.replace("127.0.0.1", "localhost"),
+  );
+  assert.equal(await refused, "connect-src");
 }
 /** An answer can be stopped, and the conversation goes on. */
 export async function stop(world) {
@@ -144,6 +205,14 @@ export async function compare(world) {
   await page.click("#compare button");
   await page.waitForFunction(() => !document.getElementById("compared").textContent.startsWith("100%"));
   world.say((await page.textContent("#compared .big")).trim());
+}
+/** Runs in the page: a file is dropped on it, or pasted into the message. */
+function give([how, bytes, name, type]) {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(bytes)], name, { type }));
+  const given = { bubbles: true, cancelable: true };
+  const event = how === "drop" ? new DragEvent(how, { ...given, dataTransfer: files }) : new ClipboardEvent(how, { ...given, clipboardData: files });
+  document.getElementById("words").dispatchEvent(event);
 }
 /** Runs in the page: a red disc as a PNG file, in base64. */
 async function disc() {

@@ -3,14 +3,17 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { NOW, PROMPTS, newChat, open, say } from "../steps.mjs";
+import { NOW, PROMPTS, newChat, open, ready, say } from "../steps.mjs";
 
-/** The second start needs no network, and no server either. */
+/** The page can be installed; its second start needs no network, and no server either. */
 export async function offline(world) {
   const { page, context, server } = world;
   await open(world);
   await page.evaluate(() => navigator.serviceWorker.ready.then(() => null));
   await page.waitForFunction(() => navigator.serviceWorker.controller);
+  const { installabilityErrors: wrong } = await (await context.newCDPSession(page)).send("Page.getInstallabilityErrors");
+  // A test's profile is a private one.
+  assert.deepEqual(wrong.filter(({ errorId }) => errorId !== "in-incognito"), []);
   const asked = [];
   context.on("request", (request) => asked.push(request.url()));
   server.close();
@@ -18,7 +21,7 @@ export async function offline(world) {
   const times = [];
   for (let i = 0; i < 3; i++) {
     await page.reload();
-    await page.waitForSelector("html[data-ready]", { timeout: 60_000 });
+    await ready(page);
     times.push(await page.evaluate(() => Math.round(performance.getEntriesByName("lichen-ready")[0].startTime)));
   }
   assert.ok(!asked.some((url) => url.includes("/model/")), "the model was asked for again");
@@ -36,13 +39,13 @@ export async function reload(world) {
   await newChat(page);
   await say(page, first);
   await page.reload();
-  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  await ready(page);
   assert.equal(await page.locator("#log li").count(), 2);
   const text = (answer) => answer.replace(/\d+ tokens read.*$/m, "").trim();
   assert.equal(text(await say(page, second)), text(want));
   await newChat(page);
   await page.reload();
-  await page.waitForSelector("html[data-ready]", { timeout: 120_000 });
+  await ready(page);
   assert.equal(await page.locator("#log li").count(), 0);
 }
 
@@ -142,7 +145,7 @@ export async function damaged(world) {
   await page.waitForFunction(() => document.getElementById("banner").textContent.includes("SHA-256"), null, { timeout: 60_000 });
   spoil = false;
   await page.click("#banner button");
-  await page.waitForSelector("html[data-ready]", { timeout: 60_000 });
+  await ready(page);
 }
 /** Where nothing can be stored, the model works all the same. */
 export async function noRoom(world) {
@@ -154,4 +157,20 @@ export async function noRoom(world) {
   assert.match(await page.textContent("#notes"), /no room to store the model|could not be stored/);
   await say(page, PROMPTS[0]);
   world.say((await page.textContent("#notes")).trim());
+}
+/** A private window that keeps nothing: all works while the page is open, and the page says what will be gone. */
+export async function privateWindow(world) {
+  const { page } = world;
+  await page.route("**/lichen/worker.js", async (route) => {
+    const response = await route.fetch();
+    const refusing = `navigator.storage.getDirectory = async () => { throw new DOMException("no", "SecurityError"); };
+      IDBFactory.prototype.open = () => { throw new DOMException("no", "InvalidStateError"); };`;
+    await route.fulfill({ response, body: refusing + (await response.text()) });
+  });
+  await open(world);
+  const notes = await page.textContent("#notes");
+  assert.match(notes, /fetched again next time/);
+  assert.match(notes, /What is learned now lasts until the page is closed/);
+  await say(page, PROMPTS[0]);
+  world.say(notes.trim());
 }

@@ -5,6 +5,23 @@ import { $, el, time } from "./dom.js";
 export class Chat {
   #log = $("log");
   #scroll = $("scroll");
+  /** Whether the end stays in sight: unless somebody scrolled up to read. */
+  #following = true;
+  #height = 0;
+  /** Where this put it: what comes meanwhile moves the end away from there. */
+  #put = 0;
+
+  constructor() {
+    this.#scroll.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
+      // A view that is hidden or gets another size scrolls by itself.
+      if (clientHeight === this.#height) this.#following = scrollTop === this.#put || scrollHeight - scrollTop - clientHeight < 120;
+    });
+    new ResizeObserver(() => {
+      this.#height = this.#scroll.clientHeight;
+      this.#follow();
+    }).observe(this.#scroll);
+  }
 
   /** A person's turn. */
   said({ text, picture, sound }) {
@@ -30,13 +47,14 @@ export class Chat {
 
   #add(item) {
     this.#log.append(item);
-    this.#scroll.scrollTop = this.#scroll.scrollHeight;
+    this.#following = true;
+    this.#follow();
   }
 
-  /** Stays at the end, unless somebody scrolled up to read. */
   #follow() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
-    if (scrollHeight - scrollTop - clientHeight < 120) this.#scroll.scrollTop = scrollHeight;
+    if (!this.#following) return;
+    this.#scroll.scrollTop = this.#scroll.scrollHeight;
+    this.#put = this.#scroll.scrollTop;
   }
 }
 

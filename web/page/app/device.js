@@ -1,7 +1,7 @@
 // What computes here and what it costs; the self-test; the choice of a device.
 
 import { selftest } from "../lichen/index.js";
-import { $, bytes, count, el, fact, time } from "./dom.js";
+import { $, bytes, count, el, fact, named, time } from "./dom.js";
 
 export class DevicePanel {
   #lichen = null;
@@ -52,7 +52,7 @@ export class DevicePanel {
     const { info } = this.#lichen;
     const { device, model } = info;
     const memory = await this.#lichen.memory().catch(() => null);
-    const rows = [fact("Device", device.name)];
+    const rows = [fact("Device", named(device))];
     if (device.gpu) {
       const { limits } = device;
       rows.push(fact("Adapter", `${device.adapter}, ${device.kind}`));
@@ -102,13 +102,14 @@ async function test(device) {
   let cases = 0;
   let failed = 0;
   try {
-    const name = await selftest(device, (report) => {
+    const tested = await selftest(device, (report) => {
       cases += report.cases;
       failed += report.ok ? 0 : 1;
       const cells = [report.kernel, report.variant, report.cases, report.worst_error.toExponential(1)];
       const verdict = el("td", { className: report.ok ? "" : "bad" }, report.ok ? "ok" : report.failure);
       body.append(el("tr", {}, ...cells.map((cell) => el("td", {}, String(cell))), verdict));
     });
+    const name = named({ name: tested });
     caption.textContent = failed === 0
       ? `${name}: all ${cases} cases agree with the reference.`
       : `${name}: ${failed} kernels compute wrong numbers. Run on another device.`;

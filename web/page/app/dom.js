@@ -27,3 +27,6 @@ export function bytes(n) {
 
 /** Seconds for people. */
 export const time = (s) => (s < 1 ? `${Math.round(s * 1000)} ms` : `${s.toFixed(1)} s`);
+
+/** A device's name at the start of a line or after "on". */
+export const named = ({ name }) => name.replace(/^cpu/, "CPU");

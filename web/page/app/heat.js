@@ -24,6 +24,9 @@ export class HeatMap {
   #due = false;
   /** Whether the newest columns stay in sight: until somebody scrolls back. */
   #follow = true;
+  #width = 0;
+  /** Where this put it: columns that come meanwhile move the end away from there. */
+  #put = 0;
   #box = $("heat");
   #canvas = $("heat-canvas");
 
@@ -32,7 +35,8 @@ export class HeatMap {
     $("legend").replaceChildren(...entries);
     this.#box.addEventListener("scroll", () => {
       const { scrollLeft, clientWidth, scrollWidth } = this.#box;
-      this.#follow = scrollLeft + clientWidth >= scrollWidth - 2 * COLUMN;
+      // A view that is hidden or gets another size scrolls by itself.
+      if (clientWidth === this.#width) this.#follow = scrollLeft === this.#put || scrollLeft + clientWidth >= scrollWidth - 2 * COLUMN;
       this.draw();
     });
     this.#box.addEventListener("pointermove", (event) => this.#point(event));
@@ -121,9 +125,12 @@ export class HeatMap {
   }
 
   #paint() {
-    const width = this.#box.clientWidth;
+    const width = (this.#width = this.#box.clientWidth);
     if (width === 0 || this.#sections === 0) return;
-    if (this.#follow) this.#box.scrollLeft = this.#box.scrollWidth;
+    if (this.#follow) {
+      this.#box.scrollLeft = this.#box.scrollWidth;
+      this.#put = this.#box.scrollLeft;
+    }
     const band = this.#band();
     const height = STRIP + this.#layers * (band + GAP);
     const scale = devicePixelRatio || 1;

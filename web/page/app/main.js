@@ -6,7 +6,7 @@ import { Compare } from "./compare.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { DevicePanel } from "./device.js";
-import { $, el, bytes, time } from "./dom.js";
+import { $, el, bytes, named, time } from "./dom.js";
 import { HeatMap } from "./heat.js";
 import { MemoryPanel } from "./memory.js";
 import { offline } from "./offline.js";
@@ -18,7 +18,7 @@ const EXAMPLES = ["Set a timer for ten minutes.", "Turn on the light in the kitc
 
 const heat = new HeatMap();
 const chat = new Chat();
-const composer = new Composer(say, () => stopping?.abort());
+const composer = new Composer((turn) => (answering = say(turn)), () => stopping?.abort());
 const device = new DevicePanel({ restart, setStatus });
 const compare = new Compare(() => lichen);
 const memory = new MemoryPanel({ setStatus });
@@ -26,6 +26,7 @@ const conversation = new Conversation();
 
 let lichen = null;
 let stopping = null;
+let answering = null;
 
 for (const button of document.querySelectorAll("[data-show]")) {
   button.addEventListener("click", () => show(button.dataset.show));
@@ -56,6 +57,7 @@ function banner(text, action, run) {
 
 async function start(state) {
   $("loading").hidden = false;
+  $("choice").disabled = true;
   setStatus("Starting");
   try {
     lichen = await create({
@@ -71,11 +73,13 @@ async function start(state) {
     $("progress").hidden = true;
     banner(error.message, "Try again", () => (banner(""), start(state)));
     return;
+  } finally {
+    $("choice").disabled = false;
   }
   const { info } = lichen;
   $("loading").hidden = true;
   welcome(info);
-  setStatus(`Ready on ${info.device.name}`);
+  setStatus(`Ready on ${named(info.device)}`);
   heat.shape(info.model);
   composer.ready(info.model.senses);
   compare.ready(info.model.sections > 0, info.model.senses);
@@ -146,7 +150,7 @@ async function say(turn) {
     const known = turn.picture || turn.sound ? null : await memory.answer(turn.text);
     if (known !== null) {
       answer.say(known);
-      setStatus(`Ready on ${lichen.info.device.name}`);
+      setStatus(`Ready on ${named(lichen.info.device)}`);
       return;
     }
     const options = { temperature: device.temperature, seed: device.seed(), routes: true, signal: stopping.signal };
@@ -170,13 +174,13 @@ async function say(turn) {
         }
         heat.answer(event.route);
         device.spoke(event);
-        const speed = event.tokens > 1 ? `${Math.round(event.tokens / event.seconds)} tokens/s, ` : "";
-        setStatus(`${lichen.info.device.name}: ${speed}first token after ${time(event.firstTokenSeconds ?? 0)}`);
+        const speed = event.tokens > 1 ? `${Math.round(event.tokens / event.seconds)} tokens/s on ` : "";
+        setStatus(`${speed}${named(lichen.info.device)}, first token after ${time(event.firstTokenSeconds ?? 0)}`);
       }
     }
   } catch (error) {
     answer.fail(error);
-    setStatus(`Ready on ${lichen.info.device.name}`);
+    setStatus(`Ready on ${named(lichen.info.device)}`);
   } finally {
     stopping = null;
     $("forget").disabled = false;
@@ -197,7 +201,9 @@ async function forget() {
 
 /** The same conversation on another device. */
 async function restart() {
+  $("choice").disabled = true;
   stopping?.abort();
+  await answering;
   const state = lichen?.state();
   lichen?.close();
   lichen = null;

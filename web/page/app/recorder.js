@@ -18,8 +18,14 @@ export class Recorder {
     }
     this.#chunks = [];
     const context = new AudioContext();
+    try {
+      await context.audioWorklet.addModule(new URL("./recorder-worklet.js", import.meta.url));
+    } catch (error) {
+      this.#stream.getTracks().forEach((track) => track.stop());
+      context.close();
+      throw new Error(why(error, "microphone"));
+    }
     this.#context = context;
-    await context.audioWorklet.addModule(new URL("./recorder-worklet.js", import.meta.url));
     const tap = new AudioWorkletNode(context, "tap", { numberOfOutputs: 0 });
     let samples = 0;
     tap.port.onmessage = ({ data }) => {
