@@ -11,6 +11,7 @@
 
 mod bank;
 mod choose;
+mod consolidate;
 mod frames;
 mod gate;
 mod lesson;
@@ -18,11 +19,14 @@ mod reader;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod training;
 mod writer;
 
 pub use bank::Bank;
-pub use lesson::{Exercise, Lesson, Phase, Step};
+pub use consolidate::{Consolidated, Consolidation, InUse, Merged, Merging};
+pub use lesson::{Lesson, Phase, Step};
 pub use shown::{Shown, name, named};
+pub use training::Exercise;
 pub use writer::Target;
 
 use crate::data::{Encoder, Speaker, Turn};

@@ -112,6 +112,7 @@ pub(super) struct Writer {
     /// What comes before that, until it has run.
     before: Vec<Group>,
     groups: Vec<Group>,
+    #[cfg(test)]
     pool: Plastic,
     slabs: Vec<Buffer>,
     moments: Vec<Moments>,
@@ -183,6 +184,7 @@ impl Writer {
             sequences,
             before,
             groups,
+            #[cfg(test)]
             pool,
             slabs,
             counts: counts.map(|n| n.max(1.0)),
@@ -344,6 +346,7 @@ impl Writer {
         Ok(Written { theta, keys, slabs })
     }
     /// The pool that holds the section alone, shut.
+    #[cfg(test)]
     pub(super) fn pool(&self) -> &Plastic {
         &self.pool
     }
