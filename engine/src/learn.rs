@@ -367,6 +367,11 @@ fn show(session: &mut Session, sampler: &Sampler, said: &str, shown: Option<&Sho
     let mut prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on)?;
     shown.iter().for_each(|shown| shown.fill(&mut prompt));
     now(session.perceive(&prompt))?;
+    generated(session, sampler)
+}
+
+/// The greedy answer to what was fed.
+fn generated(session: &mut Session, sampler: &Sampler) -> Result<Vec<u32>, Error> {
     let mut ids = Vec::new();
     let keep = |id| {
         ids.push(id);

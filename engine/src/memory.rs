@@ -328,12 +328,7 @@ impl Memory {
     }
 
     /// Adds lessons in one transaction, and other entries with them.
-    fn add(
-        &self,
-        about: &About,
-        new: &[New<'_>],
-        others: &[(&'static str, u64, Vec<u8>)],
-    ) -> Result<(), Error> {
+    fn add(&self, about: &About, new: &[New<'_>], others: &[(&'static str, u64, Vec<u8>)]) -> Result<(), Error> {
         let mut entries = vec![(ABOUT, 0, to_json(about))];
         for New { id, record, texts, .. } in new {
             let json = to_json(record);

@@ -7,14 +7,16 @@
 //! every answer is the same, token by token. Elsewhere no gate opens and nothing can have changed.
 
 mod pair;
+#[cfg(test)]
+mod tests;
 
-use super::gate::{Gate, dot};
+use super::gate::{Gate, dot, mean, unit};
 use super::{ANSWERS, Known, Learner, Phase, Receipt, now};
 use crate::error::Error;
 use crate::plastic::{KEYS, Plastic, Written};
 use crate::session::Session;
 use pair::{Outcome, Pair};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Prompts that must open a lesson's section for it to be merged: fewer do not say what it does.
@@ -124,7 +126,11 @@ impl Consolidation {
             let next: Vec<String> = self.kept.drain(..self.kept.len().min(4 * ANSWERS)).collect();
             let turns = learner.turns(next.iter().map(String::as_str))?;
             let next = next.into_iter().zip(turns);
-            Arc::make_mut(&mut self.prompts).extend(next.map(|(prompt, turn)| Known { prompt, turn, ..Known::default() }));
+            Arc::make_mut(&mut self.prompts).extend(next.map(|(prompt, turn)| Known {
+                prompt,
+                turn,
+                ..Known::default()
+            }));
             return Ok(Merging::Going { lessons: Vec::new(), phase: Phase::Asking, share: 0.0 });
         }
         if self.pairs.is_none() {
@@ -183,38 +189,35 @@ impl Consolidation {
         Merging::Going { lessons, phase, share: ((tried as f32 + within) / of).min(1.0) }
     }
 
-    /// Pairs of sections to merge, the last to be tried first: each with the one whose keys lie farthest from its own,
-    /// among those that nothing opens together with it if there are any.
+    /// Pairs of sections to merge, the last to be tried first. Two lessons have one threshold between them: each goes
+    /// with the one whose prompts lie as close together as its own, among those that nothing opens together with it if
+    /// there are any.
     fn choose(&mut self) -> Vec<[usize; KEYS]> {
-        let single = (0..self.all.len()).filter(|&place| self.all[place].lessons.len() == 1);
-        let opened = |gate: &Gate| -> HashSet<usize> {
-            (0..self.prompts.len()).filter(|&i| gate.open(&self.prompts[i].turn) > 0.5).collect()
-        };
-        let mut free: Vec<(usize, HashSet<usize>)> = single.map(|place| (place, opened(&self.gates[place]))).collect();
-        let (few, rest) = free.drain(..).partition(|(_, opened)| opened.len() < LEAST);
-        free = rest;
-        let few: Vec<(usize, HashSet<usize>)> = few;
-        for (place, opened) in few {
-            let why = format!("{} of the prompts that I know open it: too few to ask what it does", opened.len());
-            self.done.refused.push((self.all[place].lessons.clone(), why));
+        let mut free = Vec::new();
+        for (place, section) in self.all.iter().enumerate().filter(|(_, section)| section.lessons.len() == 1) {
+            let gate = &self.gates[place];
+            let opens = |i: &usize| gate.open(&self.prompts[*i].turn) > 0.5;
+            let opened: BTreeSet<usize> = (0..self.prompts.len()).filter(opens).collect();
+            if opened.len() < LEAST {
+                let why = format!("{} of the prompts that I know open it: too few to ask what it does", opened.len());
+                self.done.refused.push((section.lessons.clone(), why));
+                continue;
+            }
+            let turns: Vec<Vec<f32>> = opened.iter().map(|&i| unit(&self.prompts[i].turn)).collect();
+            let middle = unit(&mean(&turns));
+            let closeness = turns.iter().map(|turn| dot(turn, &middle)).fold(1.0, f32::min);
+            free.push((place, opened, closeness));
         }
+        free.sort_by(|a, b| b.2.total_cmp(&a.2));
         let mut pairs = Vec::new();
         while free.len() > 1 {
-            let (first, opened) = free.remove(0);
-            let near = |other: usize| -> f32 {
-                let keys = &self.gates[other].keys;
-                self.gates[first].keys.iter().flat_map(|a| keys.iter().map(|b| dot(a, b))).fold(-1.0, f32::max)
-            };
-            let rank = |(other, theirs): &(usize, HashSet<usize>)| (theirs.intersection(&opened).count(), near(*other));
-            let ranks: Vec<(usize, f32)> = free.iter().map(rank).collect();
-            let best = (0..free.len()).min_by(|&a, &b| {
-                let (a, b) = (ranks[a], ranks[b]);
-                a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-            });
-            let Some(best) = best else { break };
-            pairs.push([first, free.remove(best).0]);
+            let (first, opened, _) = free.remove(0);
+            let together = |at: &usize| free[*at].1.intersection(&opened).count();
+            let Some(best) = (0..free.len()).min_by_key(together) else { break };
+            let second = free.remove(best).0;
+            pairs.push([first.min(second), first.max(second)]);
         }
-        if let Some((alone, _)) = free.pop() {
+        if let Some((alone, ..)) = free.pop() {
             self.done.refused.push((self.all[alone].lessons.clone(), "there is no other to merge it with".into()));
         }
         pairs.reverse();

@@ -147,7 +147,8 @@ fn quantile(gate: &Gate, turns: &[Vec<f32>], share: f64) -> f32 {
     near.get((near.len() as f64 * (1.0 - share)) as usize).or(near.last()).copied().unwrap_or(-1.0)
 }
 
-fn mean(all: &[impl AsRef<[f32]>]) -> Vec<f32> {
+/// The mean of some vectors.
+pub(super) fn mean(all: &[impl AsRef<[f32]>]) -> Vec<f32> {
     let mut sum = vec![0f32; all.first().map_or(0, |v| v.as_ref().len())];
     all.iter().for_each(|v| sum.iter_mut().zip(v.as_ref()).for_each(|(sum, x)| *sum += x / all.len() as f32));
     sum

@@ -188,7 +188,7 @@ impl Lesson {
         let other = otherwise(self.teaching.said(), &value, &mut self.random);
         let plain = matches!(self.teaching, Teaching::Statement(_));
         if self.at >= CONFLICTS || other == self.teaching.said() || !plain {
-            self.training = Some(Training::new(std::mem::take(&mut self.planned)));
+            self.training = Some(Training::new(std::mem::take(&mut self.planned), None));
             return Ok(self.go(Phase::Training));
         }
         learner.session.reset()?;

@@ -33,14 +33,16 @@ pub(super) struct Training {
     seen: Vec<Option<Seen>>,
     /// Groups that were read.
     at: usize,
+    /// What the section starts with; a fresh one without.
+    from: Option<Vec<Vec<f32>>>,
     writer: Option<Box<Writer>>,
 }
 
 impl Training {
-    pub(super) fn new(planned: Vec<Planned>) -> Self {
+    pub(super) fn new(planned: Vec<Planned>, from: Option<Vec<Vec<f32>>>) -> Self {
         let talks: Vec<&Talk> = planned.iter().map(|p| &p.talk).collect();
         let (groups, seen) = (Reader::groups(&talks), vec![None; planned.len()]);
-        Self { planned, groups, seen, at: 0, writer: None }
+        Self { planned, groups, seen, at: 0, from, writer: None }
     }
     /// Conversations whose answers are to change.
     pub(super) fn frames(&self) -> usize {
@@ -63,7 +65,8 @@ impl Training {
         let Some(writer) = &mut self.writer else {
             let all = self.planned.iter().zip(&mut self.seen);
             let sequences = all.map(|(planned, seen)| sequence(planned, seen.take().unwrap_or_default()));
-            let writer = now(Writer::new(&learner.model, &learner.upper, sequences.collect(), random))?;
+            let (model, upper, from) = (&learner.model, &learner.upper, self.from.take());
+            let writer = now(Writer::new(model, upper, sequences.collect(), from, random))?;
             self.writer = Some(Box::new(writer));
             return Ok(Some(self.groups.len() as f32 / steps as f32));
         };

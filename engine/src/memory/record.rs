@@ -150,8 +150,9 @@ impl Merge {
         Self::from_value(from_json(bytes)?)
     }
     pub(super) fn from_value(mut value: Value) -> Result<Self, String> {
-        let record = Record::from_value(value["record"].take())?;
-        value["record"] = json!(record);
+        if let Some(record) = value.get_mut("record") {
+            *record = json!(Record::from_value(record.take())?);
+        }
         serde_json::from_value(value).map_err(|e| shorten(&e.to_string()))
     }
 }

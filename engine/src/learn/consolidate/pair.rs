@@ -6,12 +6,13 @@ use super::super::gate::Gate;
 use super::super::lesson::{FRAME_OPEN, otherwise};
 use super::super::reader::{Last, Reader, Talk};
 use super::super::training::{Planned, Training};
-use super::super::{ANSWER, ANSWERS, Known, Learner, Phase, Receipt, ask, now};
+use super::super::{ANSWERS, Known, Learner, Phase, Receipt, ask, generated, now};
 use super::Consolidation;
 use crate::error::Error;
-use crate::plastic::{KEYS, Written};
+use crate::plastic::{KEYS, NEURONS, Written};
 use crate::sampler::Sampler;
 use crate::session::Session;
+use crate::tokenizer::Tokenizer;
 use lichen_shaders::cases::Random;
 use std::sync::Arc;
 
@@ -24,6 +25,16 @@ const FRAMES: usize = 40;
 const GUARDS: usize = 36;
 /// Conversations of each lesson in which something else is told.
 const CONFLICTS: usize = 6;
+
+/// Times that it is trained at most: each time beginning with what was answered otherwise before.
+const ROUNDS: usize = 3;
+
+/// From which opening on an answer depends on a section.
+const WIDE: f32 = 0.9;
+/// How far inside the gate turns lie that must open it, as a cosine.
+const MARGIN: f32 = 0.06;
+/// Share of the prompts that open nothing for which a merged gate may open: there training keeps the answers.
+const OVER: f64 = 0.05;
 
 /// What a step of a pair led to.
 pub(super) enum Outcome {
@@ -48,30 +59,22 @@ struct Probe {
 }
 
 impl Probe {
-    fn talk(&self, learner: &Learner) -> Result<Talk, Error> {
+    fn talk(&self, tokenizer: &Tokenizer) -> Result<Talk, Error> {
         let before = self.before.iter().map(|(said, answer)| (said.as_str(), answer.as_slice()));
         let turns: Vec<_> = before.chain([(self.prompt.as_str(), self.answer.as_deref().unwrap_or(&[]))]).collect();
-        Talk::new(learner.model.tokenizer(), &turns, false, Last { now: self.now.as_deref(), shown: None })
+        Talk::new(tokenizer, &turns, false, Last { now: self.now.as_deref(), shown: None })
     }
-    fn ask(&self, session: &mut Session, learner: &Learner) -> Result<Vec<u32>, Error> {
+    /// What a session answers.
+    fn ask(&self, session: &mut Session, sampler: &Sampler) -> Result<Vec<u32>, Error> {
+        let talk = self.talk(session.model().tokenizer())?;
         session.reset()?;
-        let talk = self.talk(learner)?;
         now(session.prefill(&talk.ids[..talk.answer().start]))?;
-        generated(session, &learner.sampler)
+        generated(session, sampler)
     }
+    /// The vector of the turn that is asked.
     fn turn(&self) -> &[f32] {
         self.turns.last().map_or(&[], Vec::as_slice)
     }
-}
-
-fn generated(session: &mut Session, sampler: &Sampler) -> Result<Vec<u32>, Error> {
-    let mut ids = Vec::new();
-    let keep = |id| {
-        ids.push(id);
-        true
-    };
-    now(session.generate(sampler, ANSWER, keep))?;
-    Ok(ids)
 }
 
 /// Two sections on their way to be one.
@@ -81,6 +84,9 @@ pub(super) struct Pair {
     others: Vec<Gate>,
     /// What was said in each lesson, as far as that is kept.
     said: [Vec<String>; KEYS],
+    /// What training goes on from: the strongest neurons of both, later what it came to before.
+    slabs: Vec<Vec<f32>>,
+    round: usize,
     prompts: Arc<Vec<Known>>,
     random: Random,
     phase: Phase,
@@ -90,8 +96,11 @@ pub(super) struct Pair {
     gate: Option<Gate>,
     training: Option<Training>,
     written: Option<Written>,
-    /// Probes that are asked in the end.
+    /// Probes that are asked of the model as it is.
+    asked: Vec<usize>,
+    /// Those that are asked again in the end, and those of them that were answered otherwise.
     checks: Vec<usize>,
+    wrong: Vec<usize>,
     receipt: Receipt,
 }
 
@@ -106,6 +115,8 @@ impl Pair {
             own,
             others: others.collect(),
             said,
+            slabs: strongest(at.map(|place| &of.all[place].written)),
+            round: 0,
             prompts: of.prompts.clone(),
             random: Random::new(seed),
             phase: Phase::Asking,
@@ -114,7 +125,9 @@ impl Pair {
             gate: None,
             training: None,
             written: None,
+            asked: Vec::new(),
             checks: Vec::new(),
+            wrong: Vec::new(),
             receipt: Receipt::default(),
         };
         pair.gather(learner);
@@ -216,7 +229,8 @@ impl Pair {
     /// Reads the vectors of some turns; says how many groups were left, none where all were read before.
     fn read(&mut self, learner: &mut Learner) -> Result<usize, Error> {
         let unread: Vec<usize> = (0..self.probes.len()).filter(|&i| self.probes[i].turns.is_empty()).collect();
-        let talks = unread.iter().map(|&i| self.probes[i].talk(learner)).collect::<Result<Vec<_>, _>>()?;
+        let talks =
+            unread.iter().map(|&i| self.probes[i].talk(learner.model.tokenizer())).collect::<Result<Vec<_>, _>>()?;
         let groups = Reader::groups(&talks);
         if let Some(group) = groups.first() {
             let seen = learner.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
@@ -243,40 +257,59 @@ impl Pair {
         if opens.iter().any(Vec::is_empty) || others.is_empty() {
             return Ok(Outcome::Refused("what opens the one opens the other".into()));
         }
-        self.gate = Some(Gate::learn_shared(opens.each_ref().map(Vec::as_slice), &others));
-        // What it opens for and neither of the two did.
-        let asked: Vec<usize> = (0..self.prompts.len())
-            .filter(|&i| self.opening(&self.prompts[i].turn) == 0.0 && self.merged(&self.prompts[i].turn) > 0.0)
-            .filter(|&i| !self.probes.iter().any(|p| p.prompt == self.prompts[i].prompt))
-            .collect();
+        let gate = Gate::learn_shared(opens.each_ref().map(Vec::as_slice), &others);
+        self.gate = Some(gate);
+        // Where one of the two opens wide the answer depends on it.
+        let wide = |p: &&Probe| self.opening(p.turn()) > WIDE;
+        let least = self.least(self.probes.iter().filter(wide));
+        Ok(self.widen(least))
+    }
+
+    /// The nearness to the merged gate of the turn that is farthest from it.
+    fn least<'a>(&self, probes: impl Iterator<Item = &'a Probe>) -> f32 {
+        let nearness = |p: &Probe| self.gate.as_ref().map_or(1.0, |gate| gate.nearness(p.turn()));
+        probes.map(nearness).fold(1.0, f32::min)
+    }
+
+    /// Opens the gate for all turns that are so near, and finds what is to be asked then: what it or one of the two opens
+    /// for, and the nearest others.
+    fn widen(&mut self, nearness: f32) -> Outcome {
+        let Some(gate) = &mut self.gate else { return Outcome::Refused("there is no gate".into()) };
+        gate.theta = gate.theta.min(nearness - MARGIN);
+        let others: Vec<usize> =
+            (0..self.prompts.len()).filter(|&i| self.opening(&self.prompts[i].turn) == 0.0).collect();
+        let over: Vec<usize> = others.iter().copied().filter(|&i| self.merged(&self.prompts[i].turn) > 0.0).collect();
+        if over.len() as f64 > OVER * others.len() as f64 {
+            let (over, of) = (over.len(), others.len());
+            return Outcome::Refused(format!("with a key for each it would open for {over} of {of} other prompts"));
+        }
         let prompts = self.prompts.clone();
-        asked.iter().for_each(|&i| self.probe(&prompts[i], None, None));
-        // The nearest come first.
+        for i in over {
+            if !self.probes.iter().any(|p| p.prompt == prompts[i].prompt && p.now.is_none() && p.before.is_none()) {
+                self.probe(&prompts[i], None, None);
+            }
+        }
+        let touched = |p: &Probe| self.opening(p.turn()) > 0.0 || self.merged(p.turn()) > 0.0;
         let nearness = |p: &Probe| self.gate.as_ref().map_or(0.0, |gate| gate.nearness(p.turn()));
-        let mut order: Vec<(f32, usize)> = self.probes.iter().map(nearness).zip(0..).collect();
-        order.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut guards = 0;
-        let keep: Vec<bool> = order.iter().fold(vec![false; self.probes.len()], |mut keep, &(_, i)| {
-            let probe = &self.probes[i];
-            let touched = self.opening(probe.turn()) > 0.0 || self.merged(probe.turn()) > 0.0;
-            guards += usize::from(!touched);
-            keep[i] = touched || guards <= GUARDS;
-            keep
-        });
-        let mut keep = keep.into_iter();
-        self.probes.retain(|_| keep.next().unwrap_or(false));
-        Ok(self.go(Phase::Answering))
+        let (mut asked, rest): (Vec<usize>, Vec<usize>) =
+            (0..self.probes.len()).partition(|&i| touched(&self.probes[i]));
+        let mut rest: Vec<(f32, usize)> = rest.into_iter().map(|i| (nearness(&self.probes[i]), i)).collect();
+        rest.sort_by(|a, b| b.0.total_cmp(&a.0));
+        asked.extend(rest.into_iter().take(GUARDS).map(|(_, i)| i));
+        self.asked = asked;
+        self.go(Phase::Answering)
     }
 
     fn answer(&mut self, before: &mut Session, learner: &Learner) -> Result<Outcome, Error> {
-        let next: Vec<usize> =
-            (0..self.probes.len()).filter(|&i| self.probes[i].answer.is_none()).take(ANSWERS).collect();
+        let unanswered = self.asked.iter().copied().filter(|&i| self.probes[i].answer.is_none());
+        let next: Vec<usize> = unanswered.take(ANSWERS).collect();
         for &i in &next {
-            self.probes[i].answer = Some(self.probes[i].ask(before, learner)?);
+            self.probes[i].answer = Some(self.probes[i].ask(before, &learner.sampler)?);
         }
         match next.is_empty() {
-            true => Ok(self.go(Phase::Guarding)),
-            false => Ok(self.going(self.probes.len().div_ceil(ANSWERS))),
+            true if self.round == 0 => Ok(self.go(Phase::Guarding)),
+            true => self.plan(learner),
+            false => Ok(self.going(self.asked.len().div_ceil(ANSWERS))),
         }
     }
 
@@ -311,11 +344,10 @@ impl Pair {
         let heard = ask(before, &learner.sampler, &other)?;
         let before_it = Some((other, heard));
         let mut probe = Probe { prompt, before: before_it, now: None, turns: Vec::new(), answer: None, conflict: true };
-        let answer = probe.ask(before, learner)?;
-        // The unchanged model, in another session, by the same words.
-        let mut unchanged = Session::new(learner.model.clone())?;
-        if probe.ask(&mut unchanged, learner)? == answer {
+        let answer = probe.ask(before, &learner.sampler)?;
+        if probe.ask(&mut learner.session, &learner.sampler)? == answer {
             probe.answer = Some(answer);
+            self.asked.push(self.probes.len());
             self.probes.push(probe);
         }
         Ok(self.going(KEYS * CONFLICTS))
@@ -323,8 +355,12 @@ impl Pair {
 
     /// What is trained, and what is asked in the end.
     fn plan(&mut self, learner: &Learner) -> Result<Outcome, Error> {
-        let mut order: Vec<usize> = (0..self.probes.len()).collect();
+        let mut order = self.asked.clone();
+        order.extend((0..self.probes.len()).filter(|&i| self.probes[i].conflict && !self.asked.contains(&i)));
         shuffle(&mut order, &mut self.random);
+        // What went wrong before comes first.
+        order.sort_by_key(|i| !self.wrong.contains(i));
+        self.checks.clear();
         let (mut frames, mut planned) = ([0; KEYS], Vec::new());
         for i in order {
             let probe = &self.probes[i];
@@ -355,9 +391,10 @@ impl Pair {
             if opens.iter().all(|&open| open == 0.0) {
                 continue;
             }
-            planned.push(Planned { talk: probe.talk(learner)?, frame, opens });
+            planned.push(Planned { talk: probe.talk(learner.model.tokenizer())?, frame, opens });
         }
-        self.training = Some(Training::new(planned));
+        let from = std::mem::take(&mut self.slabs);
+        self.training = Some(Training::new(planned, Some(from)));
         Ok(self.go(Phase::Training))
     }
 
@@ -374,6 +411,7 @@ impl Pair {
         (self.receipt.frames, self.receipt.guards) = (training.frames(), training.guards());
         let written = training.written(learner, gate.theta, gate.keys.concat())?;
         self.training = None;
+        self.slabs = written.slabs.clone();
         self.written = Some(written.clone());
         self.go(Phase::Checking);
         Ok(Outcome::Trained(written))
@@ -381,18 +419,61 @@ impl Pair {
 
     fn check(&mut self, after: &mut Session, learner: &Learner) -> Result<Outcome, Error> {
         let next: Vec<usize> = self.checks.iter().skip(self.done * ANSWERS).take(ANSWERS).copied().collect();
+        if self.done == 0 {
+            self.wrong.clear();
+        }
         for &i in &next {
-            let got = self.probes[i].ask(after, learner)?;
+            let got = self.probes[i].ask(after, &learner.sampler)?;
+            let same = Some(&got) == self.probes[i].answer.as_ref();
             self.receipt.checked += 1;
-            self.receipt.passed += usize::from(Some(got) == self.probes[i].answer);
+            self.receipt.passed += usize::from(same);
+            if !same {
+                self.wrong.push(i);
+            }
         }
         if !next.is_empty() {
             return Ok(self.going(self.checks.len().div_ceil(ANSWERS)));
         }
         let Receipt { checked, passed, .. } = self.receipt;
+        if passed < checked && self.round + 1 < ROUNDS {
+            self.round += 1;
+            (self.receipt.checked, self.receipt.passed) = (0, 0);
+            // Where it stayed shut there is nothing to train.
+            let shut = |p: &&Probe| self.opening(p.turn()) > 0.0 && self.merged(p.turn()) < WIDE;
+            let least = self.least(self.wrong.iter().map(|&i| &self.probes[i]).filter(shut));
+            return Ok(self.widen(least));
+        }
         match self.written.take() {
             Some(written) if passed == checked => Ok(Outcome::Passed(written, self.receipt.clone())),
-            _ => Ok(Outcome::Refused(format!("{} of {checked} answers would be others", checked - passed))),
+            _ => {
+                let such = self.wrong.first().map_or("", |&i| &self.probes[i].prompt);
+                let wrong = checked - passed;
+                Ok(Outcome::Refused(format!("{wrong} of {checked} answers would be others, such as to: {such}")))
+            }
         }
     }
+}
+
+/// Of each layer half of the neurons of each section: those that do most.
+fn strongest(of: [&Written; KEYS]) -> Vec<Vec<f32>> {
+    let norm = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>();
+    let layer = |layer: usize| {
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        for written in of {
+            let slab = &written.slabs[layer];
+            let width = slab.len() / (2 * NEURONS);
+            let rows: Vec<&[f32]> = slab.chunks(width).collect();
+            let (ups, downs) = rows.split_at(NEURONS);
+            let mut order: Vec<usize> = (0..NEURONS).collect();
+            // What goes up is squared on its way.
+            let strength: Vec<f32> = ups.iter().zip(downs).map(|(up, down)| norm(up) * norm(down).sqrt()).collect();
+            order.sort_by(|&a, &b| strength[b].total_cmp(&strength[a]));
+            order.iter().take(NEURONS / KEYS).for_each(|&i| {
+                up.extend_from_slice(ups[i]);
+                down.extend_from_slice(downs[i]);
+            });
+        }
+        [up, down].concat()
+    };
+    (0..of[0].slabs.len()).map(layer).collect()
 }

@@ -57,8 +57,10 @@ pub(crate) struct LearnArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Sections are merged by twos, and only where every answer stays as it is. It takes about twice \
-the time of a lesson for every two. Lessons keep their numbers and can be undone as before; --undo drops what was merged.")]
+#[command(
+    after_help = "Sections are merged by twos, and only where every answer stays as it is. It takes about twice \
+the time of a lesson for every two. Lessons keep their numbers and can be undone as before; --undo drops what was merged."
+)]
 pub(crate) struct ConsolidateArgs {
     /// Only try, and show what it would do
     #[arg(long, conflicts_with = "undo")]
