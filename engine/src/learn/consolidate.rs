@@ -85,6 +85,8 @@ pub struct Consolidation {
     pairs: Option<Vec<[usize; KEYS]>>,
     of: usize,
     pair: Option<Box<Pair>>,
+    /// How much of everything is done.
+    share: f32,
     done: Consolidated,
 }
 
@@ -115,7 +117,7 @@ impl Learner {
         kept.dedup();
         let gates = all.iter().map(|section| Gate::of(&section.written, dim)).collect();
         let (prompts, pairs, pair, done) = (Arc::new(self.known.clone()), None, None, Consolidated::default());
-        Ok(Consolidation { all, gates, prompts, kept, before, after, pairs, of: 0, pair, done })
+        Ok(Consolidation { all, gates, prompts, kept, before, after, pairs, of: 0, pair, share: 0.0, done })
     }
 }
 
@@ -172,7 +174,7 @@ impl Consolidation {
         at.iter().flat_map(|&place| self.all[place].lessons.iter().copied()).collect()
     }
 
-    fn going(&self, phase: Phase, share: f32) -> Merging {
+    fn going(&mut self, phase: Phase, share: f32) -> Merging {
         // Most of the time of a pair goes into training it.
         let (from, part) = match phase {
             Phase::Training => (0.3, 0.5),
@@ -186,7 +188,9 @@ impl Consolidation {
             None => (Vec::new(), 0.0),
         };
         let tried = self.done.merged.len() + self.done.refused.iter().filter(|(all, _)| all.len() > 1).count();
-        Merging::Going { lessons, phase, share: ((tried as f32 + within) / of).min(1.0) }
+        // A pair that is trained again does not go back.
+        self.share = self.share.max(((tried as f32 + within) / of).min(1.0));
+        Merging::Going { lessons, phase, share: self.share }
     }
 
     /// Pairs of sections to merge, the last to be tried first. Two lessons have one threshold between them: each goes

@@ -50,7 +50,7 @@ fn ready() -> Learner {
 /// A section that opens for the prompts nearest to one of the bank's, and does so much there.
 fn section(learner: &Learner, lesson: u64, prompt: usize, size: f64) -> InUse {
     let mut random = Random::new(lesson);
-    let key = learner.known[prompt].turn.clone();
+    let key = unit(&learner.known[prompt].turn);
     let gate = Gate { keys: vec![key.clone(); KEYS], theta: 0.0 };
     let mut near: Vec<f32> = learner.known.iter().map(|known| gate.nearness(&known.turn)).collect();
     near.sort_by(|a, b| b.total_cmp(a));

@@ -19,7 +19,9 @@ fn serve(memory: &Memory, model: &Arc<Model>, want: &[(&[u64], u64)]) {
     assert_eq!(got, want.iter().map(|&(lessons, _)| lessons).zip(&sections).collect::<Vec<_>>());
     // The pool is that of a memory in which these are the lessons.
     let mut other = self::memory(model);
-    want.iter().for_each(|&(_, seed)| drop(teach(&mut other, seed, None)));
+    for &(_, seed) in want {
+        teach(&mut other, seed, None);
+    }
     let pool = pool(memory, model);
     assert_eq!(bits(&pool, model), bits(&self::pool(&other, model), model));
     assert_eq!(pool.sections(), want.len());
@@ -35,7 +37,9 @@ fn shares(memory: &Memory) -> Vec<Vec<u64>> {
 /// Four lessons, the first and the third merged into a section of seed 13.
 fn taught(model: &Model) -> Memory {
     let mut memory = memory(model);
-    (1..=4).for_each(|seed| drop(teach(&mut memory, seed, None)));
+    for seed in 1..=4 {
+        teach(&mut memory, seed, None);
+    }
     memory.merge(&[merged(&[1, 3], 13)], 2000).expect("merges");
     memory
 }
