@@ -11,6 +11,7 @@
 
 mod bank;
 mod choose;
+mod consolidate;
 mod frames;
 mod gate;
 mod lesson;
@@ -18,11 +19,14 @@ mod reader;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod training;
 mod writer;
 
 pub use bank::Bank;
-pub use lesson::{Exercise, Lesson, Phase, Step};
+pub use consolidate::{Consolidated, Consolidation, InUse, Merged, Merging};
+pub use lesson::{Lesson, Phase, Step};
 pub use shown::{Shown, name, named};
+pub use training::Exercise;
 pub use writer::Target;
 
 use crate::data::{Encoder, Speaker, Turn};
@@ -363,6 +367,11 @@ fn show(session: &mut Session, sampler: &Sampler, said: &str, shown: Option<&Sho
     let mut prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on)?;
     shown.iter().for_each(|shown| shown.fill(&mut prompt));
     now(session.perceive(&prompt))?;
+    generated(session, sampler)
+}
+
+/// The greedy answer to what was fed.
+fn generated(session: &mut Session, sampler: &Sampler) -> Result<Vec<u32>, Error> {
     let mut ids = Vec::new();
     let keep = |id| {
         ids.push(id);

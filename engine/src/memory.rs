@@ -4,6 +4,8 @@
 //! process or the machine, the lesson is there whole; before it, nothing of it is. Any lesson can be undone, not only
 //! the last: what is left is the memory as if it had never been taught, but for its number, which is not given out
 //! again. A lesson may replace an older one, whose section then stays shut, to be open again when the newer is undone.
+//! Sections of several lessons may be merged into one that serves in their place for as long as all of them are open;
+//! their own stay, and serve again when one of the lessons is undone or replaced.
 //!
 //! A memory belongs to one model, for sections mean nothing to another. What was said lies in a table of its own:
 //! nothing of it is needed to use what was learned, and it can be erased as a whole, or not be kept at all.
@@ -14,6 +16,7 @@
 
 mod error;
 mod export;
+mod merge;
 mod pool;
 mod record;
 #[cfg(test)]
@@ -31,7 +34,7 @@ use crate::learn::{Learned, Receipt};
 use crate::model::Model;
 use crate::plastic::Written;
 use lichen_host::{Change, Snapshot, Store};
-use record::{ABOUT, About, CACHE, FORMAT, LESSONS, Record, SECTIONS, Shape, TEXTS, to_json};
+use record::{ABOUT, About, CACHE, FORMAT, LESSONS, MERGED, MERGES, Record, SECTIONS, Shape, TEXTS, to_json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -60,6 +63,8 @@ pub struct Lesson {
     pub replaces: Option<u64>,
     /// The newer lesson that replaced it; its section is shut while there is one.
     pub replaced_by: Option<u64>,
+    /// The other lessons for which one merged section serves now, with this one; none where its own does.
+    pub shares_with: Vec<u64>,
     /// Bytes of its section.
     pub bytes: u64,
     /// What was said, unless that was erased or never kept.
@@ -168,7 +173,7 @@ impl Memory {
             section: &section,
             texts: self.texts_of(said, &learned.frames),
         };
-        self.add(&about, &[new])?;
+        self.add(&about, &[new], &[])?;
         Ok(id)
     }
 
@@ -179,8 +184,8 @@ impl Memory {
     pub fn list(&self) -> Result<Vec<Lesson>, Error> {
         let (snapshot, about) = self.look()?;
         let records = record::records(&snapshot, about.next, &self.name())?;
-        let replaced = record::replaced(&records);
-        records.into_iter().map(|(id, record)| self.lesson(&snapshot, id, record, replaced.get(&id))).collect()
+        let all = Links::of(&snapshot, &records, &self.name())?;
+        records.into_iter().map(|(id, record)| self.lesson(&snapshot, id, record, &all)).collect()
     }
 
     /// One lesson.
@@ -190,9 +195,9 @@ impl Memory {
     pub fn show(&self, id: u64) -> Result<Lesson, Error> {
         let (snapshot, about) = self.look()?;
         let mut records = record::records(&snapshot, about.next, &self.name())?;
-        let replaced = record::replaced(&records);
+        let all = Links::of(&snapshot, &records, &self.name())?;
         let record = records.remove(&id).ok_or_else(|| missing(id, about.next))?;
-        self.lesson(&snapshot, id, record, replaced.get(&id))
+        self.lesson(&snapshot, id, record, &all)
     }
 
     /// The number of the lesson that was committed last; none in an empty memory.
@@ -209,10 +214,13 @@ impl Memory {
     /// # Errors
     /// As [`Memory::list`].
     pub fn open_lessons(&self) -> Result<Vec<u64>, Error> {
-        Ok(self.open_records()?.1.into_keys().collect())
+        let (snapshot, about) = self.look()?;
+        let records = record::records(&snapshot, about.next, &self.name())?;
+        let replaced = record::replaced(&records);
+        Ok(records.into_keys().filter(|id| !replaced.contains_key(id)).collect())
     }
 
-    /// What a lesson wrote, bit for bit.
+    /// What a lesson wrote, bit for bit, also where a merged section serves for it.
     ///
     /// # Errors
     /// [`MemoryError::Damaged`] if it is not what was committed, does not fit the model or holds a number that is
@@ -225,7 +233,8 @@ impl Memory {
         self.section_of(&snapshot, id, &record)
     }
 
-    /// Takes a lesson back: its record, its section and its texts go. If it had replaced an older lesson, that one
+    /// Takes a lesson back: its record, its section and its texts go, and a merged section that knows of it: the other
+    /// lessons' own serve again. If it had replaced an older lesson, that one
     /// is open again, which is what this returns; if it was itself replaced, the newer one now replaces the older.
     ///
     /// # Errors
@@ -234,6 +243,7 @@ impl Memory {
     pub fn undo(&mut self, id: u64) -> Result<Option<u64>, Error> {
         let (snapshot, about) = self.look()?;
         let mut records = record::records(&snapshot, about.next, &self.name())?;
+        let merges = record::merges(&snapshot, &records, &self.name())?;
         drop(snapshot);
         let gone = records.remove(&id).ok_or_else(|| missing(id, about.next))?;
         let newer = records.iter_mut().find(|(_, record)| record.replaces == Some(id));
@@ -243,6 +253,7 @@ impl Memory {
         });
         let mut changes = [LESSONS, SECTIONS, TEXTS].map(|table| Change::Delete(table, id)).to_vec();
         changes.extend(newer.as_ref().map(|(newer, record)| Change::Put(LESSONS, *newer, record)));
+        changes.extend(merge::dropped(&merges, &[id]));
         self.store.commit(&changes)?;
         Ok(gone.replaces.filter(|_| newer.is_none()))
     }
@@ -254,7 +265,7 @@ impl Memory {
     /// Those of the store: then nothing was changed.
     pub fn clear(&mut self) -> Result<usize, Error> {
         let lessons = self.count(LESSONS)?;
-        self.store.commit(&[LESSONS, SECTIONS, TEXTS, CACHE].map(Change::Clear))?;
+        self.store.commit(&[LESSONS, SECTIONS, TEXTS, MERGES, MERGED, CACHE].map(Change::Clear))?;
         Ok(lessons)
     }
 
@@ -316,8 +327,8 @@ impl Memory {
         Ok((snapshot, about))
     }
 
-    /// Adds lessons in one transaction.
-    fn add(&self, about: &About, new: &[New<'_>]) -> Result<(), Error> {
+    /// Adds lessons in one transaction, and other entries with them.
+    fn add(&self, about: &About, new: &[New<'_>], others: &[(&'static str, u64, Vec<u8>)]) -> Result<(), Error> {
         let mut entries = vec![(ABOUT, 0, to_json(about))];
         for New { id, record, texts, .. } in new {
             let json = to_json(record);
@@ -328,7 +339,7 @@ impl Memory {
             entries.push((LESSONS, *id, json));
             entries.extend(texts.iter().map(|texts| (TEXTS, *id, to_json(texts))));
         }
-        let puts = entries.iter().map(|(table, key, value)| Change::Put(table, *key, value));
+        let puts = entries.iter().chain(others).map(|(table, key, value)| Change::Put(table, *key, value));
         let sections = new.iter().map(|new| Change::Put(SECTIONS, new.id, new.section));
         Ok(self.store.commit(&puts.chain(sections).collect::<Vec<_>>())?)
     }
@@ -339,20 +350,13 @@ impl Memory {
         (self.keep_texts && any).then(|| Texts { said: said.map(str::to_string), frames: frames.to_vec() })
     }
 
-    fn lesson(&self, snapshot: &Snapshot<'_>, id: u64, record: Record, by: Option<&u64>) -> Result<Lesson, Error> {
+    fn lesson(&self, snapshot: &Snapshot<'_>, id: u64, record: Record, all: &Links) -> Result<Lesson, Error> {
         let texts = record::texts(snapshot, id, &self.name())?;
         let Record { created, receipt, replaces, bytes, .. } = record;
-        Ok(Lesson { id, created, receipt, replaces, replaced_by: by.copied(), bytes, texts })
-    }
-
-    /// The memory as it is now, and the records of the open lessons.
-    fn open_records(&self) -> Result<(Snapshot<'_>, BTreeMap<u64, Record>), Error> {
-        let (snapshot, about) = self.look()?;
-        let mut records = record::records(&snapshot, about.next, &self.name())?;
-        for id in record::replaced(&records).keys() {
-            records.remove(id);
-        }
-        Ok((snapshot, records))
+        let shares_with = all.shared.iter().find(|lessons| lessons.contains(&id));
+        let shares_with = shares_with.map_or_else(Vec::new, |all| all.iter().copied().filter(|o| *o != id).collect());
+        let replaced_by = all.replaced.get(&id).copied();
+        Ok(Lesson { id, created, receipt, replaces, replaced_by, shares_with, bytes, texts })
     }
 
     fn section_of(&self, snapshot: &Snapshot<'_>, id: u64, record: &Record) -> Result<Written, Error> {
@@ -370,6 +374,23 @@ impl Memory {
 
     fn name(&self) -> String {
         self.store.path().display().to_string()
+    }
+}
+
+/// What lessons are to each other.
+struct Links {
+    /// The lesson that each replaced lesson was replaced by.
+    replaced: BTreeMap<u64, u64>,
+    /// Lessons for which one merged section serves.
+    shared: Vec<Vec<u64>>,
+}
+
+impl Links {
+    fn of(snapshot: &Snapshot<'_>, records: &BTreeMap<u64, Record>, memory: &str) -> Result<Self, Error> {
+        let replaced = record::replaced(records);
+        let merges = record::merges(snapshot, records, memory)?.into_values().map(|merge| merge.lessons);
+        let shared = merges.filter(|lessons| !lessons.iter().any(|id| replaced.contains_key(id))).collect();
+        Ok(Self { replaced, shared })
     }
 }
 

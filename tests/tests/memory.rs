@@ -2,7 +2,7 @@
 //!
 //! `LICHEN_KILLS` says how often the writer is killed: 20 times unless it is set; 500 make the long form.
 
-use lichen::learn::{Learned, Receipt};
+use lichen::learn::{Learned, Merged, Receipt};
 use lichen::memory::{Imported, Memory, MemoryError};
 use lichen::plastic::{KEYS, NEURONS, Written, layers};
 use lichen::{Checkpoint, Config, Device, Error, Mixer, Model, Random, Storage, Store, StoreError, Tokenizer};
@@ -52,6 +52,11 @@ fn learned(seed: u64) -> Learned {
     Learned { written: Written { theta: 0.5, keys, slabs }, receipt, frames: vec![(said(seed), "yes".into())] }
 }
 
+fn merged(lessons: [u64; 2], seed: u64) -> Merged {
+    let Learned { written, receipt, .. } = learned(seed);
+    Merged { lessons: lessons.to_vec(), written, receipt }
+}
+
 fn said(seed: u64) -> String {
     format!("this is {seed}")
 }
@@ -60,6 +65,8 @@ fn said(seed: u64) -> String {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Plain {
     lessons: BTreeMap<u64, (u64, Option<u64>)>,
+    /// Lessons that were merged, and the seed of their section.
+    merged: Vec<([u64; 2], u64)>,
     last: u64,
     erased_up_to: u64,
 }
@@ -72,9 +79,28 @@ impl Plain {
     }
     fn undo(&mut self, id: u64) {
         let (_, older) = self.lessons.remove(&id).expect("it is there");
+        self.merged.retain(|(lessons, _)| !lessons.contains(&id));
         for (_, replaces) in self.lessons.values_mut().filter(|(_, replaces)| *replaces == Some(id)) {
             *replaces = older;
         }
+    }
+    fn merge(&mut self, lessons: [u64; 2], seed: u64) {
+        self.merged.retain(|(before, _)| !before.iter().any(|id| lessons.contains(id)));
+        self.merged.push((lessons, seed));
+    }
+    fn open(&self) -> Vec<u64> {
+        self.lessons.keys().copied().filter(|&id| !self.is_replaced(id)).collect()
+    }
+    /// The seeds of the sections that serve, in order.
+    fn serving(&self) -> Vec<(Vec<u64>, u64)> {
+        let open = self.open();
+        let merged = self.merged.iter().filter(|(lessons, _)| lessons.iter().all(|id| open.contains(id)));
+        let merged: Vec<_> = merged.map(|(lessons, seed)| (lessons.to_vec(), *seed)).collect();
+        let alone = open.iter().filter(|id| !merged.iter().any(|(lessons, _)| lessons.contains(id)));
+        let alone = alone.map(|&id| (vec![id], self.lessons[&id].0)).collect::<Vec<_>>();
+        let mut all = [merged, alone].concat();
+        all.sort();
+        all
     }
     fn is_replaced(&self, id: u64) -> bool {
         self.lessons.values().any(|&(_, replaces)| replaces == Some(id))
@@ -96,8 +122,10 @@ impl Plain {
             let kept = lesson.id > self.erased_up_to;
             assert_eq!(texts, kept.then(|| (Some(said(seed)), want.frames)), "lesson {}", lesson.id);
         }
-        let open: Vec<u64> = self.lessons.keys().copied().filter(|&id| !self.is_replaced(id)).collect();
-        assert_eq!(memory.open_lessons().expect("reads"), open);
+        assert_eq!(memory.open_lessons().expect("reads"), self.open());
+        let serving = memory.in_use().expect("reads").into_iter().map(|section| (section.lessons, section.written));
+        let want = self.serving().into_iter().map(|(lessons, seed)| (lessons, learned(seed).written));
+        assert_eq!(serving.collect::<Vec<_>>(), want.collect::<Vec<_>>());
         assert_eq!(memory.last().expect("reads"), self.lessons.last_key_value().map(|(&id, _)| id));
     }
 }
@@ -111,6 +139,9 @@ enum Step {
     /// Commits, in place of one of the open lessons if it says so.
     Commit(Option<prop::sample::Index>),
     Undo(prop::sample::Index),
+    /// Merges an open lesson with the next one.
+    Merge(prop::sample::Index),
+    Split,
     Clear,
     EraseTexts,
     Reopen,
@@ -122,6 +153,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => prop::option::of(any::<prop::sample::Index>()).prop_map(Step::Commit),
         4 => any::<prop::sample::Index>().prop_map(Step::Undo),
+        3 => any::<prop::sample::Index>().prop_map(Step::Merge),
+        1 => Just(Step::Split),
         1 => Just(Step::Clear),
         1 => Just(Step::EraseTexts),
         2 => Just(Step::Reopen),
@@ -142,8 +175,7 @@ proptest! {
         for (seed, step) in (1..).zip(&steps) {
             match step {
                 Step::Commit(older) => {
-                    let open: Vec<u64> =
-                        plain.lessons.keys().copied().filter(|&id| !plain.is_replaced(id)).collect();
+                    let open = plain.open();
                     let older = older.filter(|_| !open.is_empty()).map(|older| *older.get(&open));
                     let id = memory.commit(&learned(seed), Some(&said(seed)), seed, older).expect("commits");
                     prop_assert_eq!(id, plain.commit(seed, older));
@@ -157,9 +189,24 @@ proptest! {
                     prop_assert_eq!(memory.undo(id).expect("undoes"), opened);
                     plain.undo(id);
                 }
+                Step::Merge(which) => {
+                    let open = plain.open();
+                    let pairs: Vec<[u64; 2]> = open.windows(2).map(|pair| [pair[0], pair[1]]).collect();
+                    if pairs.is_empty() {
+                        continue;
+                    }
+                    let lessons = *which.get(&pairs);
+                    memory.merge(&[merged(lessons, seed)], seed).expect("merges");
+                    plain.merge(lessons, seed);
+                }
+                Step::Split => {
+                    prop_assert_eq!(memory.split().expect("splits"), plain.merged.len());
+                    plain.merged.clear();
+                }
                 Step::Clear => {
                     prop_assert_eq!(memory.clear().expect("clears"), plain.lessons.len());
                     plain.lessons.clear();
+                    plain.merged.clear();
                 }
                 Step::EraseTexts => {
                     memory.erase_texts().expect("erases");
@@ -178,7 +225,8 @@ proptest! {
                     let erased = plain.lessons.keys().filter(|&&id| id <= plain.erased_up_to).count() as u64;
                     let lessons = plain.lessons.iter();
                     let lessons = lessons.map(|(id, (seed, older))| (ids[id], (*seed, older.map(|older| ids[&older]))));
-                    plain = Plain { lessons: lessons.collect(), last: ids.len() as u64, erased_up_to: erased };
+                    let merged = plain.merged.iter().map(|(lessons, seed)| (lessons.map(|id| ids[&id]), *seed)).collect();
+                    plain = Plain { lessons: lessons.collect(), merged, last: ids.len() as u64, erased_up_to: erased };
                     let added = ids.values().copied().collect();
                     let want = Imported::Lessons { added, known: Vec::new() };
                     prop_assert_eq!(memory.import(&file).expect("imports"), want);
@@ -207,6 +255,8 @@ fn readers_see_the_last_commit_and_change_nothing() {
     }
     writer.undo(2).expect("undoes");
     plain.undo(2);
+    writer.merge(&[merged([1, 3], 8)], 8).expect("merges");
+    plain.merge([1, 3], 8);
     plain.is(&reader);
     let read_only = |result: Result<(), Error>| {
         let error = result.expect_err("a reader changed something");
@@ -214,6 +264,8 @@ fn readers_see_the_last_commit_and_change_nothing() {
     };
     read_only(reader.commit(&learned(4), None, 4, None).map(drop));
     read_only(reader.undo(1).map(drop));
+    read_only(reader.merge(&[merged([1, 3], 9)], 4));
+    read_only(reader.split().map(drop));
     read_only(reader.clear().map(drop));
     read_only(reader.erase_texts().map(drop));
     read_only(reader.put_cached(1, b"x"));
@@ -271,6 +323,11 @@ mod kill {
                     say(&format!("begin undo {id}"));
                     memory.undo(id).expect("undoes");
                 }
+                3 if open.len() > 2 => {
+                    let lessons = [open[0], open[open.len() - 1]];
+                    say(&format!("begin merge {} {} {seed}", lessons[0], lessons[1]));
+                    memory.merge(&[merged(lessons, seed)], seed).expect("merges");
+                }
                 by => {
                     let older = open.first().copied().filter(|_| by == 2);
                     say(&format!("begin commit {seed} {}", older.unwrap_or(0)));
@@ -291,6 +348,7 @@ mod kill {
         match words[1] {
             "commit" => _ = plain.commit(number(2), Some(number(3)).filter(|&older| older > 0)),
             "undo" => plain.undo(number(2)),
+            "merge" => plain.merge([number(2), number(3)], number(4)),
             _ => {}
         }
     }

@@ -181,6 +181,8 @@ export interface Lesson {
   bytes: number;
   replaces: number | null;
   replaced_by: number | null;
+  /** Other lessons for which one section serves together with this one (`lichen consolidate`). */
+  shares_with: number[];
   receipt: {
     frames: number;
     guards: number;

@@ -267,6 +267,7 @@ fn of_lesson(lesson: &memory::Lesson) -> Value {
         "bytes": lesson.bytes,
         "replaces": lesson.replaces,
         "replaced_by": lesson.replaced_by,
+        "shares_with": lesson.shares_with,
         "receipt": lesson.receipt,
     })
 }

@@ -1,8 +1,9 @@
 //! Choosing a lesson's gate: what opens it and what does not, alone, at a moment, and after something else was said.
 
 use super::gate::{Gate, dot, unit};
-use super::lesson::{FRAME_OPEN, Lesson, Phase, Planned, Step};
+use super::lesson::{FRAME_OPEN, Lesson, Phase, Step};
 use super::reader::{Last, Reader, Talk};
+use super::training::Planned;
 use super::{Learner, Teaching};
 use crate::error::Error;
 use crate::when::Moment;
@@ -13,7 +14,7 @@ const FRAMES: usize = 24;
 /// Guards that are trained on beside those that the gate would open for: the nearest ones.
 const GUARDS: usize = 12;
 /// Least opening of the section for guards in training.
-const GUARD_OPEN: f32 = 0.7;
+pub(super) const GUARD_OPEN: f32 = 0.7;
 /// Prompts of each side whose turns are also looked at elsewhere in a conversation.
 const PLACED: usize = 48;
 /// Share of the frames for which the gate of a lesson before must open to be of the same fact.
@@ -143,13 +144,13 @@ impl Lesson {
 }
 
 /// Some moment, as a turn says it.
-fn moment(random: &mut Random) -> String {
+pub(super) fn moment(random: &mut Random) -> String {
     let mut below = |n: usize| random.below(n) as i64;
     let moment = Moment::new(2025 + below(10), 1 + below(12), 1 + below(28), below(24), below(60));
     moment.map_or_else(String::new, Moment::told)
 }
 
-fn shuffle<T>(all: &mut [T], random: &mut Random) {
+pub(super) fn shuffle<T>(all: &mut [T], random: &mut Random) {
     for i in (1..all.len()).rev() {
         all.swap(i, random.below(i + 1));
     }

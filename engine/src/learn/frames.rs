@@ -196,19 +196,31 @@ impl Lesson {
 
     /// What the statement tells: its words that the frames' answers copy most.
     pub(super) fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
-        let said: HashSet<String> = words(self.teaching.said()).collect();
-        let mut copied: HashMap<String, usize> = HashMap::new();
-        for frame in &self.frames {
+        let all = self.frames.iter().map(|frame| {
             let known = &self.prompts[frame.prompt];
-            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
-            let new: HashSet<String> = words(&text(tokenizer, &frame.answer)).collect();
-            for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
-                *copied.entry(word).or_default() += 1;
-            }
-        }
-        let most = copied.values().copied().max().unwrap_or(0);
-        copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
+            (&known.prompt[..], &known.answer[..], &frame.answer[..])
+        });
+        copied(self.teaching.said(), tokenizer, all)
     }
+}
+
+/// The words of what was said that most answers copy which it changed: prompts, with the answers before and after.
+pub(super) fn copied<'a>(
+    said: &str,
+    tokenizer: &Tokenizer,
+    changed: impl Iterator<Item = (&'a str, &'a [u32], &'a [u32])>,
+) -> Vec<String> {
+    let said: HashSet<String> = words(said).collect();
+    let mut copied: HashMap<String, usize> = HashMap::new();
+    for (prompt, before, after) in changed {
+        let old: HashSet<String> = words(&text(tokenizer, before)).chain(words(prompt)).collect();
+        let new: HashSet<String> = words(&text(tokenizer, after)).collect();
+        for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
+            *copied.entry(word).or_default() += 1;
+        }
+    }
+    let most = copied.values().copied().max().unwrap_or(0);
+    copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
 }
 
 /// An answer as a text: actions, then words.

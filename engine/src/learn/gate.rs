@@ -54,11 +54,24 @@ impl Gate {
     /// Learns a gate that opens for some turns and for no others. There is at least one of each.
     pub(super) fn learn(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
         let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
-        let mut gate = Self { keys: centres(&opens, random), theta: 0.5 };
-        gate.train(&opens, &others);
-        let highest = quantile(&gate, &others, 1.0 - ABOVE);
-        gate.theta = gate.theta.max(highest) - LOWERED;
-        gate
+        Self { keys: centres(&opens, random), theta: 0.5 }.settled(&[&opens], &others)
+    }
+
+    /// The same for a section that serves for several lessons: each has a key, whatever number of turns speaks for it.
+    /// There is at least one of each.
+    pub(super) fn learn_shared(opens: [&[&[f32]]; KEYS], others: &[&[f32]]) -> Self {
+        let units = |side: &[&[f32]]| side.iter().map(|v| unit(v)).collect::<Vec<_>>();
+        let opens = opens.map(units);
+        let keys = opens.iter().map(|side| unit(&mean(side))).collect();
+        Self { keys, theta: 0.5 }.settled(&opens.each_ref().map(Vec::as_slice), &units(others))
+    }
+
+    /// Trained, the threshold a little below where a few others lie.
+    fn settled(mut self, opens: &[&[Vec<f32>]], others: &[Vec<f32>]) -> Self {
+        self.train(opens, others);
+        let highest = quantile(&self, others, 1.0 - ABOVE);
+        self.theta = self.theta.max(highest) - LOWERED;
+        self
     }
 
     /// The same for things that are shown: all pictures lie close together, and so do all sounds, so that a gate has to
@@ -79,13 +92,13 @@ impl Gate {
             highest.max(0.5 * (quantile(gate, &opens, 0.1) + highest))
         };
         gate.theta = apart(&gate);
-        gate.train(&opens, &others);
+        gate.train(&[&opens], &others);
         gate.theta = apart(&gate);
         gate
     }
 
     /// Moves the keys by contrast between turns that should open it and others.
-    fn train(&mut self, opens: &[Vec<f32>], others: &[Vec<f32>]) {
+    fn train(&mut self, opens: &[&[Vec<f32>]], others: &[Vec<f32>]) {
         let gate = self;
         let dim = gate.keys[0].len();
         // The last number is the threshold's.
@@ -93,7 +106,7 @@ impl Gate {
         let (mut first, mut second) = (vec![0f32; count], vec![0f32; count]);
         for update in 1..=UPDATES {
             let mut gradient = vec![0f32; count];
-            gate.contrast(opens, 1.0, &mut gradient);
+            opens.iter().for_each(|side| gate.contrast(side, 1.0, &mut gradient));
             gate.contrast(others, -1.0, &mut gradient);
             for (i, g) in gradient.into_iter().enumerate() {
                 first[i] += 0.1 * (g - first[i]);
@@ -134,7 +147,8 @@ fn quantile(gate: &Gate, turns: &[Vec<f32>], share: f64) -> f32 {
     near.get((near.len() as f64 * (1.0 - share)) as usize).or(near.last()).copied().unwrap_or(-1.0)
 }
 
-fn mean(all: &[impl AsRef<[f32]>]) -> Vec<f32> {
+/// The mean of some vectors.
+pub(super) fn mean(all: &[impl AsRef<[f32]>]) -> Vec<f32> {
     let mut sum = vec![0f32; all.first().map_or(0, |v| v.as_ref().len())];
     all.iter().for_each(|v| sum.iter_mut().zip(v.as_ref()).for_each(|(sum, x)| *sum += x / all.len() as f32));
     sum

@@ -3,11 +3,11 @@
 use super::bank::plain;
 use super::frames::text;
 use super::gate::Gate;
-use super::reader::{Reader, Seen, Talk};
-use super::writer::{Sequence, Target, UPDATES, Writer};
+use super::reader::Talk;
+use super::training::{Exercise, Planned, Training};
 use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show};
 use crate::error::Error;
-use crate::plastic::Plastic;
+use crate::plastic::{Plastic, Written};
 use crate::session::Session;
 use crate::state::State;
 use lichen_shaders::cases::Random;
@@ -58,24 +58,6 @@ pub(super) struct Frame {
     pub(super) answer: Vec<u32>,
 }
 
-/// A conversation to train on.
-pub(super) struct Planned {
-    pub(super) talk: Talk,
-    /// Whether the last answer is to change.
-    pub(super) frame: bool,
-    /// How far the section is open in each answer.
-    pub(super) opens: Vec<f32>,
-}
-
-/// A conversation to train on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Exercise {
-    /// Its tokens.
-    pub ids: Vec<u32>,
-    /// What should follow after which of them.
-    pub targets: Vec<(usize, Target)>,
-}
-
 /// One lesson.
 pub struct Lesson {
     pub(super) teaching: Teaching,
@@ -107,9 +89,8 @@ pub struct Lesson {
     pub(super) earlier: Vec<(u64, Gate)>,
     pub(super) replaces: Option<u64>,
     pub(super) planned: Vec<Planned>,
-    seen: Vec<Option<Seen>>,
-    writer: Option<Box<Writer>>,
-    trial: Option<(Plastic, Session)>,
+    training: Option<Training>,
+    trial: Option<(Written, Session)>,
     pub(super) checks: Vec<(usize, Vec<u32>)>,
     receipt: Receipt,
 }
@@ -166,8 +147,7 @@ impl Lesson {
             earlier,
             replaces: None,
             planned: Vec::new(),
-            seen: Vec::new(),
-            writer: None,
+            training: None,
             trial: None,
             checks: Vec::new(),
             receipt: Receipt::default(),
@@ -202,36 +182,13 @@ impl Lesson {
         Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
     }
 
-    /// The statement with something else in the place of what it tells.
-    fn otherwise(&mut self, value: &[String]) -> String {
-        let other = |random: &mut Random| -> String {
-            const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
-            const VOWELS: &[u8] = b"aeiou";
-            let mut word = String::new();
-            for _ in 0..2 + random.below(2) {
-                word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
-                word.push(char::from(VOWELS[random.below(VOWELS.len())]));
-            }
-            word
-        };
-        let words: Vec<&str> = self.teaching.said().split_whitespace().collect();
-        let changed = words.iter().map(|word| match value.contains(&plain(word)) {
-            true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + self.random.below(98)).to_string(),
-            true => other(&mut self.random),
-            false => (*word).to_string(),
-        });
-        changed.collect::<Vec<_>>().join(" ")
-    }
-
     /// Conversations in which something else is told: there the conversation must win.
     fn guard(&mut self, learner: &mut Learner) -> Result<Step, Error> {
         let value = self.value(learner.model.tokenizer());
-        let other = self.otherwise(&value);
+        let other = otherwise(self.teaching.said(), &value, &mut self.random);
         let plain = matches!(self.teaching, Teaching::Statement(_));
         if self.at >= CONFLICTS || other == self.teaching.said() || !plain {
-            self.talks = self.planned.iter().map(|p| p.talk.clone()).collect();
-            self.groups = Reader::groups(&self.talks);
-            self.seen = vec![None; self.talks.len()];
+            self.training = Some(Training::new(std::mem::take(&mut self.planned), None));
             return Ok(self.go(Phase::Training));
         }
         learner.session.reset()?;
@@ -255,58 +212,29 @@ impl Lesson {
 
     /// What a lesson that has come to [`Phase::Training`] trains on, for other ways to keep it.
     pub fn exercises(&self, learner: &mut Learner) -> Result<Vec<Exercise>, Error> {
-        let mut all = Vec::new();
-        for group in Reader::groups(&self.talks) {
-            let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
-            for (&i, seen) in group.iter().zip(learner.reader.read(&talks, None, true)?) {
-                let Sequence { rows, targets, .. } = sequence(&self.planned[i], seen);
-                all.push(Exercise { ids: self.talks[i].ids[..rows].to_vec(), targets });
-            }
-        }
-        Ok(all)
+        self.training.as_ref().map_or_else(|| Ok(Vec::new()), |training| training.exercises(learner))
     }
 
     fn train(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let steps = self.groups.len() + UPDATES as usize;
-        if let Some(group) = self.groups.get(self.at) {
-            let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
-            let seen = learner.reader.read(&talks, None, true)?;
-            group.iter().zip(seen).for_each(|(&i, seen)| self.seen[i] = Some(seen));
-            return Ok(self.going(steps));
-        }
-        let Some(writer) = &mut self.writer else {
-            let sequences = self
-                .planned
-                .iter()
-                .zip(&mut self.seen)
-                .map(|(planned, seen)| sequence(planned, seen.take().unwrap_or_default()));
-            let sequences = sequences.collect();
-            let writer = now(Writer::new(&learner.model, &learner.upper, sequences, &mut self.random))?;
-            self.writer = Some(Box::new(writer));
-            return Ok(Step::Going(self.phase, 0.0));
+        let (Some(training), Some(gate)) = (&mut self.training, &self.gate) else {
+            return Err(Error::Memory("a lesson has nothing to train on".into()));
         };
-        if !writer.step(&learner.model)? {
-            let done = self.groups.len() + writer.position() as usize;
-            return Ok(Step::Going(self.phase, done as f32 / steps as f32));
+        if let Some(share) = training.step(learner, &mut self.random)? {
+            return Ok(Step::Going(self.phase, share));
         }
-        let (Some(first), Some(last)) = (writer.losses.first(), writer.losses.last()) else {
-            return Err(Error::Memory("a lesson was trained without a loss".into()));
-        };
+        let (first, last) = training.losses()?;
         (self.receipt.loss_before, self.receipt.loss_after, self.receipt.drift) =
             (first.frames, last.frames, last.guards);
-        self.receipt.frames = self.planned.iter().filter(|p| p.frame).count();
-        self.receipt.guards = self.planned.len() - self.receipt.frames;
-        let gate = self.gate.as_ref().ok_or_else(|| Error::Memory("a lesson has no gate".into()))?;
-        let written = writer.written(&learner.model, gate.theta, gate.keys.concat())?;
-        let pool = writer.pool().clone();
+        (self.receipt.frames, self.receipt.guards) = (training.frames(), training.guards());
+        let written = training.written(learner, gate.theta, gate.keys.concat())?;
+        let pool = now(Plastic::new(&learner.model, 1))?;
         pool.write(learner.model.device(), 0, &written)?;
-        let session = Session::with_plastic(learner.model.clone(), Some(pool.clone()))?;
-        self.trial = Some((pool, session));
+        self.trial = Some((written, Session::with_plastic(learner.model.clone(), Some(pool))?));
         Ok(self.go(Phase::Checking))
     }
 
     fn check(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let Some((_, session)) = &mut self.trial else {
+        let Some((written, session)) = &mut self.trial else {
             return Err(Error::Memory("a lesson has nothing to check".into()));
         };
         if let Some((prompt, want)) = self.checks.get(self.at) {
@@ -321,33 +249,34 @@ impl Lesson {
         if (passed as f64) < PASSING * checked as f64 {
             return Ok(Step::Refused(format!("only {passed} of {checked} answers were as they should be afterwards")));
         }
-        let (Some(writer), Some(gate)) = (&self.writer, &self.gate) else {
-            return Err(Error::Memory("a lesson was checked before it was trained".into()));
-        };
         let tokenizer = learner.model.tokenizer();
         // What is shown is not kept, and cannot be asked again.
         let asked = self.frames.iter().filter(|f| self.prompts[f.prompt].shown.is_none());
         let frames = asked.map(|f| (self.prompts[f.prompt].prompt.clone(), text(tokenizer, &f.answer)));
         Ok(Step::Done(Box::new(Learned {
-            written: writer.written(&learner.model, gate.theta, gate.keys.concat())?,
+            written: written.clone(),
             receipt: self.receipt.clone(),
             frames: frames.collect(),
         })))
     }
 }
 
-/// A conversation as the writer takes it.
-fn sequence(planned: &Planned, seen: Seen) -> Sequence {
-    let talk = &planned.talk;
-    let mut open = Vec::new();
-    for (answer, &by) in talk.answers.iter().zip(&planned.opens) {
-        // From the row of the answer's tag to that before its end.
-        open.extend((answer.start - 1..answer.end - 1).map(|row| (row, by)));
-    }
-    let target = |(at, chances): (usize, Vec<f32>)| match planned.frame {
-        true => (at - 1, Target::Token(talk.ids[at])),
-        false => (at - 1, Target::Same(chances)),
+/// A statement with something else in the place of what it tells.
+pub(super) fn otherwise(said: &str, value: &[String], random: &mut Random) -> String {
+    let other = |random: &mut Random| -> String {
+        const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
+        const VOWELS: &[u8] = b"aeiou";
+        let mut word = String::new();
+        for _ in 0..2 + random.below(2) {
+            word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
+            word.push(char::from(VOWELS[random.below(VOWELS.len())]));
+        }
+        word
     };
-    let targets = talk.answer().zip(seen.logits).map(target).collect();
-    Sequence { entering: seen.entering, rows: talk.ids.len() - 1, open, targets }
+    let changed = said.split_whitespace().map(|word| match value.contains(&plain(word)) {
+        true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + random.below(98)).to_string(),
+        true => other(random),
+        false => word.to_string(),
+    });
+    changed.collect::<Vec<_>>().join(" ")
 }

@@ -11,6 +11,7 @@ use crate::plastic;
 use crate::state::State;
 use crate::tokenizer::Tokenizer;
 use lichen_shaders::NONE;
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -119,9 +120,9 @@ impl Reader {
     }
 
     /// Groups of conversations that are read together: numbers of those of like length.
-    pub(super) fn groups(talks: &[Talk]) -> Vec<Vec<usize>> {
+    pub(super) fn groups(talks: &[impl Borrow<Talk>]) -> Vec<Vec<usize>> {
         let mut order: Vec<usize> = (0..talks.len()).collect();
-        order.sort_by_key(|&i| std::cmp::Reverse(talks[i].ids.len()));
+        order.sort_by_key(|&i| std::cmp::Reverse(talks[i].borrow().ids.len()));
         order.chunks(BATCH).map(<[usize]>::to_vec).collect()
     }
 

@@ -115,7 +115,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     // gradient is the same.
     let mut whole = sequences.clone();
     whole.iter_mut().for_each(|sequence| sequence.open.push((0, 1e-30)));
-    let writer = |sequences| now(Writer::new(&model, &upper, sequences, &mut Random::new(3))).expect("writer");
+    let writer = |sequences| now(Writer::new(&model, &upper, sequences, None, &mut Random::new(3))).expect("writer");
     let gradient = |sequences| {
         let mut writer = writer(sequences);
         let mut random = Random::new(8);

@@ -112,6 +112,7 @@ pub(super) struct Writer {
     /// What comes before that, until it has run.
     before: Vec<Group>,
     groups: Vec<Group>,
+    #[cfg(test)]
     pool: Plastic,
     slabs: Vec<Buffer>,
     moments: Vec<Moments>,
@@ -126,12 +127,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// With a fresh section: rows up at random, rows down zero, so that it starts silent. `upper` holds the layers
-    /// of the pool as floats.
+    /// Going on from slabs, or with a fresh section: rows up at random, rows down zero, so that it starts silent. `upper`
+    /// holds the layers of the pool as floats.
     pub(super) async fn new(
         model: &Model,
         upper: &Weights,
         sequences: Vec<Sequence>,
+        from: Option<Vec<Vec<f32>>>,
         random: &mut Random,
     ) -> Result<Self, Error> {
         let (config, device) = (model.config(), model.device());
@@ -139,13 +141,13 @@ impl Writer {
         let pool = Plastic::new(model, 1).await?;
         let half = NEURONS * config.width;
         let fan = 1.0 / (config.width as f64).sqrt();
-        let slabs = layers.clone().map(|_| {
+        let fresh = layers.clone().map(|_| {
             let mut slab: Vec<f32> = (0..half).map(|_| (fan * random.normal()) as f32).collect();
             slab.resize(2 * half, 0.0);
             slab
         });
         let mut shut = pool.shut_section();
-        shut.slabs = slabs.collect();
+        shut.slabs = from.unwrap_or_else(|| fresh.collect());
         pool.write(device, 0, &shut)?;
         let slabs: Vec<Buffer> = layers.clone().filter_map(|layer| pool.slabs(layer).cloned()).collect();
 
@@ -183,6 +185,7 @@ impl Writer {
             sequences,
             before,
             groups,
+            #[cfg(test)]
             pool,
             slabs,
             counts: counts.map(|n| n.max(1.0)),
@@ -344,6 +347,7 @@ impl Writer {
         Ok(Written { theta, keys, slabs })
     }
     /// The pool that holds the section alone, shut.
+    #[cfg(test)]
     pub(super) fn pool(&self) -> &Plastic {
         &self.pool
     }

@@ -1,9 +1,10 @@
 //! A memory as one small file: for another device, a backup, or another model.
 //!
 //! `lichen-memory-1\n`, the length of a JSON manifest (u64 LE), the manifest (the model's id, lessons with their
-//! records and texts), the lessons' sections one after the other, SHA-256 of all that.
+//! records and texts, merges with theirs), the lessons' sections one after the other, merged sections, SHA-256 of all
+//! that.
 
-use super::record::{self, FORMAT, Record, Shape, to_json};
+use super::record::{self, FORMAT, MERGED, MERGES, Merge, Record, Shape, to_json};
 use super::{Memory, MemoryError, New, Texts};
 use crate::error::Error;
 use crate::header::shorten;
@@ -42,6 +43,9 @@ pub enum Imported {
 struct Manifest {
     model: String,
     lessons: Vec<Entry>,
+    /// [`Merge`]s.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    merges: Vec<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,6 +61,7 @@ struct Entry {
 struct File<'a> {
     model: String,
     lessons: BTreeMap<u64, (Record, Option<Texts>, &'a [u8])>,
+    merges: BTreeMap<u64, (Merge, &'a [u8])>,
 }
 
 fn bad(what: impl Into<String>) -> Error {
@@ -64,7 +69,7 @@ fn bad(what: impl Into<String>) -> Error {
 }
 
 impl Memory {
-    /// All lessons as the bytes of one file, with what was said in them if `texts`.
+    /// All lessons as the bytes of one file, with what was said in them if `texts`, and all merged sections.
     ///
     /// # Errors
     /// [`MemoryError::Damaged`]: a section is not what was committed. [`MemoryError::Unwritten`]: the model has no id
@@ -75,7 +80,9 @@ impl Memory {
         }
         let (snapshot, about) = self.look()?;
         let (mut lessons, mut sections) = (Vec::new(), Vec::new());
-        for (id, record) in record::records(&snapshot, about.next, &self.name())? {
+        let records = record::records(&snapshot, about.next, &self.name())?;
+        let merges = record::merges(&snapshot, &records, &self.name())?;
+        for (id, record) in records {
             let section = snapshot.get(record::SECTIONS, id)?;
             record::section(self.shape, &record, section.as_deref())
                 .map_err(|what| record::damaged(&self.name(), id, &what))?;
@@ -83,12 +90,20 @@ impl Memory {
             let texts = if texts { record::texts(&snapshot, id, &self.name())? } else { None };
             lessons.push(Entry { id, record: serde_json::json!(record), texts });
         }
-        Ok(seal(&Manifest { model: self.model.clone(), lessons }, &sections))
+        for (&id, merge) in &merges {
+            let section = snapshot.get(MERGED, id)?;
+            record::section(self.shape, &merge.record, section.as_deref())
+                .map_err(|what| record::damaged(&self.name(), id, &format!("of its merged section: {what}")))?;
+            sections.extend(section.into_iter().flatten());
+        }
+        let merges = merges.into_values().map(|merge| serde_json::json!(merge)).collect();
+        Ok(seal(&Manifest { model: self.model.clone(), lessons, merges }, &sections))
     }
 
     /// Adds the lessons of a file, in one transaction, under new numbers. Those that are here already are known by
     /// their sections and left as they are; links between lessons are kept, and where both here and there a newer
-    /// lesson replaced the same older one, the imported one replaces the one here.
+    /// lesson replaced the same older one, the imported one replaces the one here. A merged section comes along where
+    /// all of its lessons are new here.
     ///
     /// Sections of another model mean nothing to this one: then nothing is added, and what was said is given back.
     ///
@@ -128,8 +143,17 @@ impl Memory {
             new.push(New { id: own, record, section, texts });
             added.push(own);
         }
+        let mut merged = Vec::new();
+        for (Merge { mut lessons, record }, section) in file.merges.into_values() {
+            lessons.iter_mut().for_each(|id| *id = ids.get(id).copied().unwrap_or_default());
+            if lessons.iter().all(|id| added.contains(id)) {
+                let first = lessons.first().copied().unwrap_or_default();
+                merged.push((MERGES, first, to_json(&Merge { lessons, record })));
+                merged.push((MERGED, first, section.to_vec()));
+            }
+        }
         if !new.is_empty() {
-            self.add(&about, &new)?;
+            self.add(&about, &new, &merged)?;
         }
         Ok(Imported::Lessons { added, known })
     }
@@ -172,10 +196,24 @@ impl<'a> File<'a> {
             }
             lessons.insert(id, (record, texts, section));
         }
+        let mut merges = BTreeMap::new();
+        for merge in manifest.merges {
+            let merge = Merge::from_value(merge).map_err(|what| bad(format!("a merge: {what}")))?;
+            let first = merge.lessons.first().copied().unwrap_or_default();
+            let wrong = |what: &str| bad(format!("the merge of lesson {first}: {what}"));
+            let length = usize::try_from(merge.record.bytes).ok();
+            let split = length.and_then(|length| sections.split_at_checked(length));
+            let (section, rest) = split.ok_or_else(|| wrong("its section is longer than what is left of the file"))?;
+            merge.record.check(section).map_err(|what| wrong(&what))?;
+            sections = rest;
+            if merges.insert(first, (merge, section)).is_some() {
+                return Err(wrong("there are two"));
+            }
+        }
         if !sections.is_empty() {
             return Err(bad(format!("{} bytes more than its lessons have", sections.len())));
         }
-        Ok(Self { model: manifest.model, lessons })
+        Ok(Self { model: manifest.model, lessons, merges })
     }
 
     /// Checks links and sections against the model that the file is of.
@@ -184,7 +222,12 @@ impl<'a> File<'a> {
         if let Some((id, what)) = record::links(&records, u64::MAX).into_iter().next() {
             return Err(bad(format!("lesson {id}: {what}")));
         }
-        for (id, (_, _, section)) in &self.lessons {
+        let merges = self.merges.iter().map(|(&id, (merge, _))| (id, merge.clone())).collect();
+        if let Some((id, what)) = record::merge_links(&merges, &records).into_iter().next() {
+            return Err(bad(format!("lesson {id}: {what}")));
+        }
+        let own = self.lessons.iter().map(|(id, (_, _, section))| (id, section));
+        for (id, section) in own.chain(self.merges.iter().map(|(id, (_, section))| (id, section))) {
             shape.decode(section).map_err(|what| bad(format!("lesson {id}: {what}")))?;
         }
         Ok(())

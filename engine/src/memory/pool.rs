@@ -1,5 +1,6 @@
 //! A memory's open lessons on a device.
 
+use super::merge::Serving;
 use super::{Memory, MemoryError};
 use crate::error::Error;
 use crate::model::Model;
@@ -10,13 +11,14 @@ const LEAST: usize = 8;
 /// A threshold that no cosine passes.
 const SHUT: f32 = 2.0;
 
-/// A pool of sections that holds the open lessons of a memory: neither undone nor replaced, each in the place that
-/// its rank among them gives it, so that sums over open sections are made in the same order in every process.
+/// A pool of sections that holds the open lessons of a memory: neither undone nor replaced. Each section has the place
+/// that the rank of its lesson gives it, a merged one of its first, so that sums over open sections are made in the same
+/// order in every process.
 #[derive(Debug)]
 pub struct Pool {
     plastic: Plastic,
-    /// The lesson of each place that is taken, ascending.
-    lessons: Vec<u64>,
+    /// Of each place that is taken the lessons and the section's SHA-256, in the order of first lessons.
+    places: Vec<(Vec<u64>, String)>,
 }
 
 impl Memory {
@@ -29,12 +31,12 @@ impl Memory {
     /// model cannot learn on a device, and those of store and device.
     pub async fn pool(&self, model: &Model) -> Result<Pool, Error> {
         self.check_model(model)?;
-        let (snapshot, open) = self.open_records()?;
-        let plastic = Plastic::new(model, (open.len() + 1).next_power_of_two().max(LEAST)).await?;
-        for (place, (&id, record)) in open.iter().enumerate() {
-            plastic.write(model.device(), place, &self.section_of(&snapshot, id, record)?)?;
+        let (snapshot, serving) = self.serving()?;
+        let plastic = Plastic::new(model, (serving.len() + 1).next_power_of_two().max(LEAST)).await?;
+        for (place, serving) in serving.iter().enumerate() {
+            plastic.write(model.device(), place, &self.serving_section(&snapshot, serving)?)?;
         }
-        Ok(Pool { plastic, lessons: open.into_keys().collect() })
+        Ok(Pool { plastic, places: places(serving) })
     }
 
     fn check_model(&self, model: &Model) -> Result<(), Error> {
@@ -53,13 +55,17 @@ impl Pool {
     pub fn plastic(&self) -> &Plastic {
         &self.plastic
     }
-    /// The lessons in it; the place of a lesson is its index here.
-    pub fn lessons(&self) -> &[u64] {
-        &self.lessons
+    /// Sections in it.
+    pub fn sections(&self) -> usize {
+        self.places.len()
+    }
+    /// The lessons in it, in the order of their sections.
+    pub fn lessons(&self) -> Vec<u64> {
+        self.places.iter().flat_map(|(lessons, _)| lessons.iter().copied()).collect()
     }
     /// The place of a lesson, if it is open.
     pub fn place(&self, lesson: u64) -> Option<usize> {
-        self.lessons.binary_search(&lesson).ok()
+        self.places.iter().position(|(lessons, _)| lessons.contains(&lesson))
     }
 
     /// Brings the pool to where the memory is now, after commits, undoing and clearing: afterwards it is, bit for
@@ -73,26 +79,29 @@ impl Pool {
     /// As [`Memory::pool`]; only an error of the device may leave the pool half updated.
     pub fn update(&mut self, memory: &Memory, model: &Model) -> Result<bool, Error> {
         memory.check_model(model)?;
-        let (snapshot, open) = memory.open_records()?;
-        let lessons: Vec<u64> = open.keys().copied().collect();
-        if lessons.len() > self.plastic.capacity() {
+        let (snapshot, serving) = memory.serving()?;
+        if serving.len() > self.plastic.capacity() {
             return Ok(false);
         }
-        let places = open.iter().enumerate();
-        let changed = places.filter(|(place, (id, _))| self.lessons.get(*place) != Some(id));
+        let same = |place: usize, sha256: &str| self.places.get(place).is_some_and(|(_, held)| held == sha256);
+        let changed = serving.iter().enumerate().filter(|(place, serving)| !same(*place, &serving.record.sha256));
         // All of them are read before the first is written.
-        let changed = changed.map(|(place, (&id, record))| Ok((place, memory.section_of(&snapshot, id, record)?)));
+        let changed = changed.map(|(place, serving)| Ok((place, memory.serving_section(&snapshot, serving)?)));
         let changed = changed.collect::<Result<Vec<_>, Error>>()?;
         for (place, written) in &changed {
             self.plastic.write(model.device(), *place, written)?;
         }
-        for place in lessons.len()..self.lessons.len() {
+        for place in serving.len()..self.places.len() {
             // Not only shut: nothing of what was taken back stays on the device.
             self.plastic.write(model.device(), place, &empty(model))?;
         }
-        self.lessons = lessons;
+        self.places = places(serving);
         Ok(true)
     }
+}
+
+fn places(serving: Vec<Serving>) -> Vec<(Vec<u64>, String)> {
+    serving.into_iter().map(|serving| (serving.lessons, serving.record.sha256)).collect()
 }
 
 /// A section that never opens.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Format version, model and next id, under 0.
 pub(super) const ABOUT: &str = "about";
@@ -24,6 +24,10 @@ pub(super) const LESSONS: &str = "lessons";
 pub(super) const SECTIONS: &str = "sections";
 /// [`Texts`] by the lesson's id.
 pub(super) const TEXTS: &str = "texts";
+/// A [`Merge`] by the number of its first lesson.
+pub(super) const MERGES: &str = "merges";
+/// The section of a merge, by the same number.
+pub(super) const MERGED: &str = "merged";
 /// Bytes of whoever learns, by its own numbers.
 pub(super) const CACHE: &str = "cache";
 /// The format version that this program reads and writes.
@@ -127,6 +131,66 @@ impl Record {
             true => Ok(()),
             false => Err("the SHA-256 of its section does not match".into()),
         }
+    }
+}
+
+/// A section that was trained to do what those of several lessons do. Theirs stay where they are. Whether it serves in
+/// their place is not stored: it does while all of its lessons are open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Merge {
+    /// Their numbers, ascending.
+    pub(super) lessons: Vec<u64>,
+    /// As of a lesson; it replaces none.
+    pub(super) record: Record,
+}
+
+impl Merge {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        Self::from_value(from_json(bytes)?)
+    }
+    pub(super) fn from_value(mut value: Value) -> Result<Self, String> {
+        if let Some(record) = value.get_mut("record") {
+            *record = json!(Record::from_value(record.take())?);
+        }
+        serde_json::from_value(value).map_err(|e| shorten(&e.to_string()))
+    }
+}
+
+/// What is wrong with merges, each with the number that it lies under.
+pub(super) fn merge_links(merges: &BTreeMap<u64, Merge>, records: &BTreeMap<u64, Record>) -> Vec<(u64, String)> {
+    let mut problems = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (&first, Merge { lessons, record }) in merges {
+        let ascending = lessons.len() > 1 && lessons.first() == Some(&first) && lessons.is_sorted_by(|a, b| a < b);
+        if !ascending || record.replaces.is_some() {
+            problems.push((first, "its merged section is not of it and later lessons".into()));
+        }
+        if let Some(gone) = lessons.iter().find(|id| !records.contains_key(id)) {
+            problems.push((first, format!("its merged section is also of lesson {gone}, which is not there")));
+        }
+        if let Some(twice) = lessons.iter().find(|id| !seen.insert(**id)) {
+            problems.push((first, format!("its merged section is also of lesson {twice}, which has another one")));
+        }
+    }
+    problems
+}
+
+/// All merges of a memory, checked against its records.
+pub(super) fn merges(
+    snapshot: &Snapshot<'_>,
+    records: &BTreeMap<u64, Record>,
+    memory: &str,
+) -> Result<BTreeMap<u64, Merge>, Error> {
+    let mut merges = BTreeMap::new();
+    let mut problem = None;
+    snapshot.each(MERGES, |id, bytes| match Merge::parse(bytes) {
+        Ok(merge) => drop(merges.insert(id, merge)),
+        Err(what) => problem = problem.take().or(Some((id, format!("its merge: {what}")))),
+    })?;
+    match problem.or_else(|| merge_links(&merges, records).into_iter().next()) {
+        Some((id, what)) => Err(damaged(memory, id, &what)),
+        None => Ok(merges),
     }
 }
 

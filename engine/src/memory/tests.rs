@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod merge;
 
 use super::*;
 use crate::checkpoint::Checkpoint;
@@ -114,6 +115,7 @@ fn bits_and_receipts_survive() {
         receipt: lesson.receipt,
         replaces: None,
         replaced_by: None,
+        shares_with: Vec::new(),
         bytes,
         texts: Some(texts),
     };
@@ -199,7 +201,7 @@ fn a_live_pool_follows_its_memory() {
     let model = model();
     let mut memory = memory(&model);
     let mut live = pool(&memory, &model);
-    assert_eq!((live.plastic().capacity(), live.lessons()), (8, &[][..]));
+    assert_eq!((live.plastic().capacity(), live.lessons()), (8, Vec::new()));
     let mut follow = |memory: &Memory| {
         assert!(live.update(memory, &model).expect("updates"));
         let fresh = pool(memory, &model);
@@ -221,7 +223,7 @@ fn a_live_pool_follows_its_memory() {
         teach(&mut memory, seed, None);
     }
     assert!(live.update(&memory, &model).expect("updates"));
-    assert_eq!((live.lessons(), live.place(6), live.place(4)), (&[5, 6, 7, 8, 9, 10, 11, 12][..], Some(1), None));
+    assert_eq!((live.lessons(), live.place(6), live.place(4)), ((5..=12).collect(), Some(1), None));
     // A ninth does not fit, and the pool stays as it was; a new one has twice the room.
     let before = bits(&live, &model);
     teach(&mut memory, 9, None);

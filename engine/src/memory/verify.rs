@@ -23,7 +23,7 @@ impl fmt::Display for Problem {
 
 impl Memory {
     /// Looks at everything that is stored: records and the links between them, each section's SHA-256, its length
-    /// against the model and its numbers, texts. Gives the problems in order of lessons; none where all is well. Of
+    /// against the model and its numbers, merged ones too, texts. Gives the problems in order of lessons; none where all is well. Of
     /// lessons without texts there is nothing but their records and sections to look at.
     ///
     /// # Errors
@@ -38,6 +38,7 @@ impl Memory {
         })?;
         let whole = records.iter().filter_map(|(&id, record)| Some((id, record.clone()?))).collect();
         problems.extend(record::links(&whole, about.next));
+        problems.extend(self.verify_merges(&snapshot, &whole)?);
         let mut sections = BTreeMap::new();
         snapshot.each(SECTIONS, |id, bytes| {
             let problem = match records.get(&id) {

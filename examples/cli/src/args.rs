@@ -3,7 +3,7 @@
 mod memory;
 mod models;
 
-pub(crate) use memory::{LearnArgs, MemoryArgs, MemoryCommand, RecallArgs};
+pub(crate) use memory::{ConsolidateArgs, LearnArgs, MemoryArgs, MemoryCommand, RecallArgs};
 pub(crate) use models::{GrowArgs, NewArgs, QuantizeArgs, StorageArg};
 
 use crate::output::Color;
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Learn(LearnArgs),
     /// Show what was learned on this device, take it back, move it
     Memory(MemoryArgs),
+    /// Let fewer sections serve for what was learned, where every answer stays as it is
+    Consolidate(ConsolidateArgs),
     /// Train a model on text
     Train(TrainArgs),
     /// Measure a model on held-out data

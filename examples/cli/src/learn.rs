@@ -120,7 +120,7 @@ fn steps(lesson: &mut Lesson, learner: &mut Learner) -> Done<Learned> {
     }
 }
 
-fn doing(phase: Phase) -> &'static str {
+pub(crate) fn doing(phase: Phase) -> &'static str {
     match phase {
         Phase::Hearing => "listening",
         Phase::Asking => "asking itself",
@@ -132,11 +132,11 @@ fn doing(phase: Phase) -> &'static str {
     }
 }
 
-/// Shows how far a lesson is, and ends it on Ctrl-C.
-fn progress(what: &str, share: f32) -> Done {
+/// Shows how far something is, and ends it on Ctrl-C.
+pub(crate) fn progress(what: &str, share: f32) -> Done {
     if interrupt::pressed() {
         clear();
-        return Err(Failure::Interrupted("stopped; nothing was learned".into()));
+        return Err(Failure::Interrupted("stopped; nothing was changed".into()));
     }
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K{what} {:.0}%", 100.0 * share);
@@ -144,13 +144,13 @@ fn progress(what: &str, share: f32) -> Done {
     Ok(())
 }
 
-fn clear() {
+pub(crate) fn clear() {
     if io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
 }
 
-fn seconds_since_1970() -> u64 {
+pub(crate) fn seconds_since_1970() -> u64 {
     // A clock before 1970 is wrong; a lesson is worth more than its date.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

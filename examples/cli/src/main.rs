@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod chat;
 mod compare;
+mod consolidate;
 mod devices;
 mod eval;
 mod export;
@@ -89,6 +90,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Run(args)) => run::run(&args),
         Some(Command::Learn(args)) => learn::learn(&args),
         Some(Command::Memory(args)) => memory::memory(&args),
+        Some(Command::Consolidate(args)) => consolidate::consolidate(&args),
         Some(Command::Train(args)) => train::train(&args),
         Some(Command::Eval(args)) => eval::eval(&args),
         Some(Command::Compare(args)) => compare::compare(&args),

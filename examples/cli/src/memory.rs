@@ -249,7 +249,7 @@ pub(crate) fn undo(mut memory: Memory, id: Option<u64>) -> Done<Memory> {
 }
 
 /// Leaves nothing of what was removed in the file, as far as that can be done.
-fn scrub(memory: &mut Memory) {
+pub(crate) fn scrub(memory: &mut Memory) {
     let why = match memory.scrub() {
         Ok(true) => return,
         Ok(false) => "another program reads it at this moment".to_string(),
@@ -261,10 +261,15 @@ fn scrub(memory: &mut Memory) {
 /// A line for each lesson.
 pub(crate) fn lines(lessons: &[Lesson]) -> Vec<String> {
     let width = lessons.last().map_or(1, |lesson| lesson.id.to_string().len());
+    let shares = |lesson: &Lesson| match lesson.shares_with.is_empty() {
+        true => String::new(),
+        false => format!("  (shares a section with {})", numbers(&lesson.shares_with)),
+    };
     let line = |lesson: &Lesson| {
+        let shares = shares(lesson);
         let said = lesson.texts.as_ref().map_or("(what was said is not kept)".into(), Texts::line);
         let by = lesson.replaced_by.map_or(String::new(), |by| format!("  (replaced by {by})"));
-        format!("{:>width$}  {}  {:>9}  {said}{by}", lesson.id, date(lesson.created), bytes(lesson.bytes))
+        format!("{:>width$}  {}  {:>9}  {said}{by}{shares}", lesson.id, date(lesson.created), bytes(lesson.bytes))
     };
     lessons.iter().map(line).collect()
 }
@@ -274,7 +279,8 @@ fn details(lesson: &Lesson) -> Vec<String> {
     let (receipt, texts) = (&lesson.receipt, lesson.texts.as_ref());
     let open = match lesson.replaced_by {
         Some(by) => format!("replaced by lesson {by}"),
-        None => "in use".into(),
+        None if lesson.shares_with.is_empty() => "in use".into(),
+        None => format!("for which one serves that it shares with lesson {}", numbers(&lesson.shares_with)),
     };
     let mut lines = vec![
         format!("lesson    {}, of {}", lesson.id, date(lesson.created)),
@@ -298,7 +304,13 @@ fn lesson_json(lesson: &Lesson) -> Value {
         "id": lesson.id, "created": lesson.created, "said": lesson.texts.as_ref().and_then(|t| t.said.as_ref()),
         // A lesson writes one section, which has a part in each of the pool's layers.
         "sections": 1, "bytes": lesson.bytes, "replaces": lesson.replaces, "replaced_by": lesson.replaced_by,
+        "shares_with": lesson.shares_with,
     })
+}
+
+/// Numbers of lessons for people.
+pub(crate) fn numbers(lessons: &[u64]) -> String {
+    lessons.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn flat(text: &str) -> String {
@@ -319,7 +331,7 @@ fn date(seconds: u64) -> String {
     )
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 

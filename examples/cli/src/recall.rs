@@ -75,6 +75,7 @@ pub(crate) fn pool(path: Option<&Path>, model: &Model) -> Done<Option<Pool>> {
         }
     };
     let pool = pool().map_err(|error| Failure::Failed(format!("{error}; --no-memory goes on without it")))?;
-    log::info!("{}: {} lessons", path.display(), pool.as_ref().map_or(0, |pool| pool.lessons().len()));
+    let (lessons, sections) = pool.as_ref().map_or((0, 0), |pool| (pool.lessons().len(), pool.sections()));
+    log::info!("{}: {lessons} lessons in {sections} sections", path.display());
     Ok(pool)
 }

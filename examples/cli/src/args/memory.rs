@@ -57,6 +57,35 @@ pub(crate) struct LearnArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Sections are merged by twos, and only where every answer stays as it is. It takes about twice \
+the time of a lesson for every two. Lessons keep their numbers and can be undone as before; --undo drops what was merged."
+)]
+pub(crate) struct ConsolidateArgs {
+    /// Only try, and show what it would do
+    #[arg(long, conflicts_with = "undo")]
+    pub(crate) check: bool,
+    /// Give every lesson its own section again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Memory: a file, or a folder with one for each model [default: LICHEN_MEMORY, else the user's data folder]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) memory: Option<PathBuf>,
+    /// File of the model that learned [default: the built-in model]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// CPU threads [default: one a core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct MemoryArgs {
     #[command(subcommand)]
     pub(crate) command: MemoryCommand,

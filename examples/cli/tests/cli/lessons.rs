@@ -1,11 +1,11 @@
 //! `lichen memory`, and what `run` and `chat` make of what was learned.
 
 use crate::{RECIPE, Ran, command, fed, has, lichen, text};
-use lichen::learn::{Learned, Receipt};
+use lichen::learn::{Learned, Merged, Receipt};
 use lichen::memory::Memory;
 use lichen::plastic::{KEYS, NEURONS, Written, layers};
 use lichen::{Header, Random, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -260,6 +260,77 @@ fn lessons_move_in_a_file() {
     fs::write(&file, "no memory").expect("writes");
     memory(&new, &model, &["import", &file]).fails(1, &["cannot import", "no whole exported memory"]);
     assert_eq!(ids(&new, &model), [1, 2, 3]);
+}
+
+/// Lets one section serve for the two lessons that are open.
+fn merge(path: &str, model: &str) {
+    let Learned { written, receipt, .. } = learned(model, 23);
+    open(Path::new(path), model).merge(&[Merged { lessons: vec![2, 3], written, receipt }], 5).expect("merges");
+}
+
+#[test]
+fn lessons_that_share_a_section_are_told_and_taken_back() {
+    let [model, _] = models();
+    let (folder, path) = taught(&model);
+    let own = answer(&model, &["--memory", &path]);
+    merge(&path, &model);
+    let shared = answer(&model, &["--memory", &path]);
+    assert_ne!(own, shared, "the merged section changes nothing");
+    let list = memory(&path, &model, &["list", "--json"]).json();
+    let shares = |at: usize| &list["lessons"][at]["shares_with"];
+    assert_eq!([shares(0), shares(1), shares(2)], [&json!([]), &json!([3]), &json!([2])]);
+    assert!(memory(&path, &model, &["list"]).ok().out.contains("(shares a section with 3)"));
+    assert!(memory(&path, &model, &["show", "2"]).ok().out.contains("shares with lesson 3"));
+    memory(&path, &model, &["verify", "--hashes"]).ok();
+    let file = text(&folder.path().join("exported"));
+    memory(&path, &model, &["export", &file]).ok();
+    let new = text(&folder.path().join("new"));
+    memory(&new, &model, &["import", &file]).ok();
+    assert_eq!(answer(&model, &["--memory", &new]), shared);
+    let ran = lichen(&["consolidate", "--undo", "--yes", "--memory", &new, "-m", &model]).ok();
+    assert!(ran.err.contains("1 merged section dropped") && ran.out.is_empty(), "{}", ran.err);
+    assert_eq!(answer(&model, &["--memory", &new]), own);
+    // One of the two is taken back: of the other its own section answers.
+    memory(&path, &model, &["undo", "2"]).ok();
+    memory(&new, &model, &["undo", "2"]).ok();
+    assert_eq!(answer(&model, &["--memory", &path]), answer(&model, &["--memory", &new]));
+}
+
+#[test]
+fn consolidation_says_what_it_leaves_alone() {
+    let [bare, _] = models();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let bank: String =
+        ["who am i", "coffee?", "1 2 3", "good night"].map(|p| format!("{{\"prompt\":\"{p}\"}}\n")).concat();
+    fs::write(at("bank"), bank).expect("writes");
+    lichen(&["quantize", &bare, "--to", "f16", "--bank", &at("bank"), "-o", &at("model")]).ok();
+    let model = at("model");
+    let consolidate = |path: &str, more: &[&str]| {
+        lichen(&[&["consolidate", "--memory", path, "-m", &model, "-t", "1"], more].concat())
+    };
+    consolidate(&at("none"), &["--yes"]).fails(1, &["nothing was learned yet"]);
+    assert!(!Path::new(&at("none")).exists());
+    let (_folder, path) = taught(&model);
+    consolidate(&path, &[]).fails(1, &["left alone", "--yes", "--check"]);
+    consolidate(&path, &["--check", "--undo"]).fails(2, &["--undo"]);
+    // Both are open for everything that is said.
+    for (more, kept) in [("--check", false), ("--yes", true)] {
+        let receipt = consolidate(&path, &[more, "--json"]).json();
+        has(&receipt, &["memory", "merged", "checked", "passed", "bytes_before", "bytes_after", "seconds"]);
+        assert_eq!((&receipt["kept"], &receipt["refused"][0]["lessons"]), (&json!(kept), &json!([2, 3])));
+        assert!(receipt["refused"][0]["why"].as_str().is_some_and(|why| why.contains("opens the other")), "{receipt}");
+        assert_eq!((&receipt["sections_before"], &receipt["sections_after"]), (&json!(2), &json!(2)));
+    }
+    let lines = consolidate(&path, &["--check"]).ok().out;
+    for part in ["left      2, 3: ", "sections  2 before, 2 after (nothing was changed)", "pool      "] {
+        assert!(lines.contains(part), "{part}: {lines}");
+    }
+    let held = open(Path::new(&path), &model);
+    consolidate(&path, &["--yes"]).fails(1, &["is being written by a test"]);
+    drop(held);
+    let (_folder, path) = taught(&bare);
+    lichen(&["consolidate", "--yes", "--memory", &path, "-m", &bare]).fails(1, &["no prompts to ask itself"]);
 }
 
 #[test]
