@@ -79,6 +79,12 @@ impl Gate {
     pub(super) fn learn_shown(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
         let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
         let middle = mean(&opens);
+        // What is as near as most of its own copies is the thing itself: it may have been shown before.
+        let mut own: Vec<f32> = opens.iter().map(|v| dot(v, &middle)).collect();
+        own.sort_by(f32::total_cmp);
+        let same = own[own.len() / 2];
+        let (apart, alike): (Vec<_>, Vec<_>) = others.into_iter().partition(|v| dot(v, &middle) < same);
+        let others = if apart.is_empty() { alike } else { apart };
         let mut near: Vec<&Vec<f32>> = others.iter().collect();
         near.sort_by(|a, b| dot(b, &middle).total_cmp(&dot(a, &middle)));
         near.truncate(AROUND);

@@ -89,8 +89,12 @@ fn what_is_shown_gets_a_name() {
     };
     let (rooster, crow, digits) = (input("rooster.png"), input("crow.wav"), input("digits.wav"));
     let icon = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/page/icon-192.png"));
-    let ask = |what: &str, file: &str| with(&["run", "--device", "cpu", "--json", what, file]).json()["tokens"].clone();
-    let word = |file: &str| with(&["run", "--device", "cpu", "--json", "--image", file]).json()["text"].clone();
+    // At one moment: an answer may depend on the time.
+    let ask = |what: &str, file: &str| {
+        with(&["run", "--device", "cpu", "--json", "--now", NOW, what, file]).json()["tokens"].clone()
+    };
+    let word =
+        |file: &str| with(&["run", "--device", "cpu", "--json", "--now", NOW, "--image", file]).json()["text"].clone();
     let others = [("--audio", &crow), ("--audio", &digits), ("--image", &icon)];
     let other = others.map(|(what, file)| ask(what, file));
     let receipt = with(&["learn", "This is Biscuit.", "--image", &rooster, "--json"]).json();
