@@ -220,4 +220,25 @@ mod tests {
             assert_eq!(open > 0.5, i % 4 == 0, "turn {i} opens by {open}");
         }
     }
+
+    #[test]
+    fn what_was_shown_before_can_still_be_named() {
+        let mut random = Random::new(9);
+        let thing = |which: usize| -> Vec<f32> {
+            (0..16).map(|i| if i == 0 { 9.0 } else { 3.0 * f32::from(u8::from(i == which)) }).collect()
+        };
+        let mut copy =
+            |which: usize| -> Vec<f32> { thing(which).into_iter().map(|x| x + 0.2 * random.normal() as f32).collect() };
+        let opens: Vec<Vec<f32>> = (0..10).map(|_| copy(1)).collect();
+        let mut others: Vec<Vec<f32>> = (0..140).map(|i| copy(2 + i % 14)).collect();
+        others.push(thing(1));
+        let gate = Gate::learn_shown(&slices(&opens), &slices(&others), &mut Random::new(6));
+        for i in 0..40 {
+            let open = gate.open(&copy(1 + i % 4));
+            assert_eq!(open > 0.5, i % 4 == 0, "turn {i} opens by {open}");
+        }
+        // Nothing else to tell it from: any gate will do, but there is one.
+        let alone = [thing(1)];
+        assert!(Gate::learn_shown(&slices(&opens), &slices(&alone), &mut Random::new(6)).theta.is_finite());
+    }
 }
