@@ -106,6 +106,32 @@ impl Checkpoint {
         }
         fresh
     }
+    /// The mean of this model's weights and another's, which has a share of `share`, 0 to 1; everything else is this
+    /// model's. Of two models of which one was trained further from the other, the mean often keeps what each is good
+    /// at (WiSE-FT, Wortsman et al. 2021, arXiv 2109.01903).
+    ///
+    /// # Errors
+    /// [`Error::Config`] where `share` is outside of 0 to 1, [`Error::File`] where sizes or tokenizers differ.
+    pub fn averaged(mut self, other: &Self, share: f32) -> Result<Self, Error> {
+        if !(0.0..=1.0).contains(&share) {
+            let rule = "must be from 0 to 1".into();
+            return Err(Error::Config { field: "share", got: share.to_string(), rule });
+        }
+        if self.config() != other.config() {
+            return Err(Error::File("the sizes of the two differ".into()));
+        }
+        if self.tokenizer() != other.tokenizer() {
+            return Err(Error::File("the tokenizers of the two differ".into()));
+        }
+        for (name, data) in &mut self.tensors {
+            let theirs = other.tensors.get(name).ok_or_else(|| absent(name))?;
+            let mean = |mine: f32, theirs: f32| mine + share * (theirs - mine);
+            data.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine = mean(*mine, *theirs));
+        }
+        self.header.parent = Some(self.header.id.clone()).filter(|id| !id.is_empty());
+        self.header.grown_from = None;
+        Ok(self)
+    }
     /// The same model with more sections in each layer, up to `sections`. The new ones are random but silent: their down
     /// halves are zero, and no score of theirs reaches the least of the others', so that every answer stays what it
     /// was, bit for bit, until training lets them in (its steps towards even load raise their bias first).

@@ -342,3 +342,26 @@ fn unfinished_checkpoints_are_not_written() {
     let other = Checkpoint::random(&Config { vocab: 300, ..tiny() }, Tokenizer::bytes(), 5);
     assert!(matches!(other.write(Storage::F32, &mut Vec::new()), Err(Error::File(_))));
 }
+
+#[test]
+fn the_mean_of_two_lies_between_them() {
+    let (first, other) = (random(), Checkpoint::random(&tiny(), Tokenizer::bytes(), 6));
+    let tensors = |of: &Checkpoint| -> Vec<Vec<f32>> {
+        tiny().tensors().iter().map(|spec| of.tensor(&spec.name).expect("its tensor").to_vec()).collect()
+    };
+    let mean = |share| first.clone().averaged(&other, share).expect("of the same sizes");
+    assert_eq!(tensors(&mean(0.0)), tensors(&first));
+    let quarter = mean(0.25);
+    for ((mine, theirs), got) in tensors(&first).iter().zip(tensors(&other)).zip(tensors(&quarter)) {
+        for ((&mine, theirs), got) in mine.iter().zip(theirs).zip(got) {
+            let want = 0.75 * f64::from(mine) + 0.25 * f64::from(theirs);
+            assert!((f64::from(got) - want).abs() <= 1e-6 * (1.0 + want.abs()), "{mine} and {theirs}: {got}");
+        }
+    }
+    let far = |share| first.clone().averaged(&other, share).expect_err("no share").to_string();
+    for share in [-0.1, 1.5, f32::NAN] {
+        assert!(far(share).contains("share"), "{}", far(share));
+    }
+    let wider = Checkpoint::random(&Config { sections: 16, ..tiny() }, Tokenizer::bytes(), 5);
+    assert!(first.clone().averaged(&wider, 0.5).expect_err("other sizes").to_string().contains("sizes"));
+}

@@ -4,7 +4,7 @@ mod memory;
 mod models;
 
 pub(crate) use memory::{ConsolidateArgs, LearnArgs, MemoryArgs, MemoryCommand, RecallArgs};
-pub(crate) use models::{GrowArgs, NewArgs, QuantizeArgs, StorageArg};
+pub(crate) use models::{AverageArgs, GrowArgs, NewArgs, QuantizeArgs, StorageArg};
 
 use crate::output::Color;
 use crate::serve::ServeArgs;
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Store a model's weights in fewer bits
     Quantize(QuantizeArgs),
+    /// Average the weights of two models
+    Average(AverageArgs),
     /// Add sections to a model; it answers as before until they are trained
     Grow(GrowArgs),
     /// Make a model with random weights

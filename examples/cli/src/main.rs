@@ -5,6 +5,7 @@
 
 mod answer;
 mod args;
+mod average;
 mod bench;
 mod cache;
 mod chat;
@@ -100,6 +101,7 @@ fn dispatch(cli: Cli) -> Done {
         Some(Command::Selftest(args)) => selftest::selftest(&args),
         Some(Command::Serve(args)) => serve::serve(&args),
         Some(Command::Quantize(args)) => quantize::quantize(&args),
+        Some(Command::Average(args)) => average::average(&args),
         Some(Command::Grow(args)) => grow::grow(&args),
         Some(Command::New(args)) => new::new(&args),
         Some(Command::Completions { shell }) => {

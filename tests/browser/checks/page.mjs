@@ -110,9 +110,11 @@ export async function looks(world) {
   assert.ok(rules > 10, "axe looked at nothing");
   world.say(`${rules} rules of axe hold`);
 }
-/** Runs in the page: waits for layout, for what follows from it, and for what that paints. */
+/** Runs in the page: waits for layout, for what follows from it, for what that paints, and until nothing fades in. */
 async function painted() {
   for (let frame = 0; frame < 4; frame++) await new Promise(requestAnimationFrame);
+  const passing = document.getAnimations().filter(({ effect }) => effect.getComputedTiming().endTime < Infinity);
+  await Promise.allSettled(passing.map(({ finished }) => finished));
 }
 /** Runs in the page: what is too wide, out of sight, without a name, too small to touch or too faint to read. */
 function audit() {

@@ -67,6 +67,30 @@ pub(crate) struct QuantizeArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct AverageArgs {
+    /// Model file; what is no weight comes from it
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Model file of the same sizes and tokenizer
+    #[arg(value_name = "OTHER")]
+    pub(crate) other: PathBuf,
+    /// The other's share, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub(crate) share: f32,
+    /// Model file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// How weights are stored
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f16")]
+    pub(crate) storage: StorageArg,
+    #[command(flatten)]
+    pub(crate) parts: PartsArgs,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct GrowArgs {
     /// Model file [default: the built-in model]
     #[arg(value_name = "FILE", conflicts_with = "model")]

@@ -190,6 +190,25 @@ fn fewer_bits_run_and_say_what_they_cost() {
 }
 
 #[test]
+fn two_models_become_one() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| text(&folder.path().join(name));
+    let half = |other: &str, out: &str| lichen(&["average", &model(), other, "--share", "0.5", "--out", &at(out)]);
+    // The mean of a model and itself answers as it does.
+    let ran = half(&model(), "same").ok();
+    assert!(ran.err.contains("50%"), "{}", ran.err);
+    assert_eq!(run(&at("same")).ok().out, run(&model()).ok().out);
+    let id = |file: &str| lichen(&["inspect", "-m", file, "--verify", "--json"]).json();
+    assert_eq!((&id(&at("same"))["parent"], &id(&at("same"))["hashes_ok"]), (&id(&model())["id"], &true.into()));
+    half(&model(), "same").fails(1, &["exists", "--yes"]);
+    lichen(&["new", "--size", "nano", "--out", &at("other")]).ok();
+    half(&at("other"), "x").fails(1, &["cannot average", "sizes"]);
+    lichen(&["average", &model(), &model(), "--share", "2", "--out", &at("x")]).fails(1, &["share is 2"]);
+    half(&at("nothing"), "x").fails(1, &["nothing"]);
+    assert!(!folder.path().join("x").exists());
+}
+
+#[test]
 fn a_model_that_grows_answers_as_before() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| text(&folder.path().join(name));
