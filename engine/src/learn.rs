@@ -32,10 +32,9 @@ pub use writer::Target;
 use crate::data::{Encoder, Speaker, Turn};
 use crate::error::Error;
 use crate::model::Model;
-use crate::plastic::{self, Written};
+use crate::plastic::Written;
 use crate::sampler::Sampler;
 use crate::session::Session;
-use crate::weights::Weights;
 use gate::Gate;
 use lichen_host::{Cpu, Device};
 use reader::{Last, Reader, Talk};
@@ -174,8 +173,6 @@ pub struct Learner {
     session: Session,
     sampler: Sampler,
     reader: Reader,
-    /// The layers of the pool as floats.
-    upper: Weights,
 }
 
 impl Learner {
@@ -197,8 +194,7 @@ impl Learner {
         let session = Session::new(model.clone())?;
         let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(&model) };
         let reader = Reader::new(model.clone())?;
-        let upper = upper(&model)?;
-        Ok(Self { model, bank, known: Vec::new(), session, sampler, reader, upper })
+        Ok(Self { model, bank, known: Vec::new(), session, sampler, reader })
     }
     /// The model.
     pub fn model(&self) -> &Arc<Model> {
@@ -244,7 +240,7 @@ impl Learner {
         let sample: Vec<&Known> = kept.iter().step_by((count / 16).max(1)).take(16).collect();
         let talks =
             sample.iter().map(|k| self.talk(&[(&k.prompt, &k.answer)], false)).collect::<Result<Vec<_>, _>>()?;
-        let seen = self.reader.read(&talks.iter().collect::<Vec<_>>(), None, false)?;
+        let seen = self.reader.read(&talks.iter().collect::<Vec<_>>(), None, None)?;
         let same = sample.iter().zip(&seen).all(|(known, seen)| {
             let turn = seen.turns.first().map_or(&[][..], Vec::as_slice);
             seen.greedy && turn.iter().zip(&known.turn).all(|(a, b)| (a - b).abs() <= 1e-3 * (1.0 + b.abs()))
@@ -323,7 +319,7 @@ fn shown<'a>(model: &Model, reader: &mut Reader, all: impl Iterator<Item = &'a S
 fn vectors(reader: &mut Reader, talks: &[Talk]) -> Result<Vec<Vec<f32>>, Error> {
     let mut turns = vec![Vec::new(); talks.len()];
     for group in Reader::groups(talks) {
-        let seen = reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
+        let seen = reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, None)?;
         for (&i, seen) in group.iter().zip(seen) {
             turns[i] = seen.turns.into_iter().next().unwrap_or_default();
         }
@@ -379,21 +375,6 @@ fn generated(session: &mut Session, sampler: &Sampler) -> Result<Vec<u32>, Error
     };
     now(session.generate(sampler, ANSWER, keep))?;
     Ok(ids)
-}
-
-/// The layers of the pool as floats, with what stands after them.
-fn upper(model: &Model) -> Result<Weights, Error> {
-    let (config, device) = (model.config(), model.device());
-    let first = plastic::layers(config).start;
-    let upper = Weights::declare(config, None, device, None);
-    for parts in upper.iter() {
-        let name = &parts.spec.name;
-        let layer = name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        if layer.map_or(name == "embed" || name == "norm", |layer| layer >= first) {
-            upper.upload(device, name, &now(model.weights().download(device, name))?)?;
-        }
-    }
-    Ok(upper)
 }
 
 fn cpu(model: &Model) -> Result<&Cpu, Error> {

@@ -74,7 +74,7 @@ impl Lesson {
     pub(super) fn learn_gate(&mut self, learner: &mut Learner) -> Result<Step, Error> {
         if let Some(group) = self.groups.get(self.at) {
             let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
-            for (&i, seen) in group.iter().zip(learner.reader.read(&talks, None, false)?) {
+            for (&i, seen) in group.iter().zip(learner.reader.read(&talks, None, None)?) {
                 self.placed[usize::from(i >= self.split)].extend(seen.turns.into_iter().next_back());
             }
             return Ok(self.going(self.groups.len()));

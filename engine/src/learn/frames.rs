@@ -111,7 +111,7 @@ impl Lesson {
             return Ok(self.go(Phase::Answering));
         };
         let talks: Vec<&Talk> = group.iter().map(|&i| &self.talks[i]).collect();
-        let seen = learner.reader.read(&talks, self.state.as_ref(), false)?;
+        let seen = learner.reader.read(&talks, self.state.as_ref(), None)?;
         self.changed.extend(group.iter().zip(seen).filter(|(_, seen)| !seen.greedy).map(|(&i, _)| self.about[i]));
         Ok(self.going(self.groups.len()))
     }
@@ -141,7 +141,7 @@ impl Lesson {
             true => Vec::new(),
             false => {
                 let talks: Vec<&Talk> = found.iter().map(|(_, talk)| talk).collect();
-                learner.reader.read(&talks, self.state.as_ref(), false)?
+                learner.reader.read(&talks, self.state.as_ref(), None)?
             }
         };
         let sure = found.into_iter().zip(seen).filter(|(_, seen)| seen.least >= SURE);
@@ -166,7 +166,7 @@ impl Lesson {
                 continue;
             }
             let talk = learner.talk(&[(&phrase, &answer)], true)?;
-            let sure = learner.reader.read(&[&talk], self.state.as_ref(), false)?.iter().all(|seen| seen.least >= SURE);
+            let sure = learner.reader.read(&[&talk], self.state.as_ref(), None)?.iter().all(|seen| seen.least >= SURE);
             let known = learner.answer(vec![phrase])?;
             if sure && known.iter().all(|known| does(&known.answer) != doing) {
                 self.about.push(self.prompts.len());

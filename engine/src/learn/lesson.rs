@@ -227,6 +227,7 @@ impl Lesson {
             (first.frames, last.frames, last.guards);
         (self.receipt.frames, self.receipt.guards) = (training.frames(), training.guards());
         let written = training.written(learner, gate.theta, gate.keys.concat())?;
+        self.training = None;
         let pool = now(Plastic::new(&learner.model, 1))?;
         pool.write(learner.model.device(), 0, &written)?;
         self.trial = Some((written, Session::with_plastic(learner.model.clone(), Some(pool))?));

@@ -88,13 +88,13 @@ pub(super) struct Seen {
     pub(super) greedy: bool,
     /// Vectors of the turns, less the background.
     pub(super) turns: Vec<Vec<f32>>,
-    /// Probabilities of all tokens at each token of the last answer, if they are kept.
-    pub(super) logits: Vec<Vec<f32>>,
+    /// Probabilities of all tokens at each token of the last answer, where they are kept.
+    pub(super) chances: Vec<Vec<f32>>,
     /// Rows [tokens, D] that enter the first layer of the plastic pool, if they are kept.
     pub(super) entering: Vec<f32>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Form {
     steps: usize,
     asked: usize,
@@ -103,20 +103,38 @@ struct Form {
     pictures: usize,
 }
 
+/// Nothing, or rows, and of some conversations of a group probabilities.
+pub(super) type Keep<'a> = Option<&'a dyn Fn(usize) -> bool>;
+
 pub(super) struct Reader {
     model: Arc<Model>,
     /// Graphs with their forms, the last used at the end.
     graphs: Vec<(Form, Graph)>,
+    /// The most of each kind that a graph was built for.
+    largest: Form,
     pool: Pool,
     state: StateBuffers,
     background: Vec<f32>,
+}
+
+impl Form {
+    /// Room for either.
+    fn and(self, other: Self) -> Self {
+        Self {
+            steps: self.steps.max(other.steps),
+            asked: self.asked.max(other.asked),
+            turns: self.turns.max(other.turns),
+            sounds: self.sounds.max(other.sounds),
+            pictures: self.pictures.max(other.pictures),
+        }
+    }
 }
 
 impl Reader {
     pub(super) fn new(model: Arc<Model>) -> Result<Self, Error> {
         let background = cpu(&model)?.values(&model.weights().buffer("turn.background")?.view())?;
         let state = StateBuffers::declare(model.config(), BATCH);
-        Ok(Self { graphs: Vec::new(), pool: Pool::default(), state, background, model })
+        Ok(Self { graphs: Vec::new(), largest: Form::default(), pool: Pool::default(), state, background, model })
     }
 
     /// Groups of conversations that are read together: numbers of those of like length.
@@ -126,8 +144,17 @@ impl Reader {
         order.chunks(BATCH).map(<[usize]>::to_vec).collect()
     }
 
-    /// Reads one group of conversations, all of them from a state or from the start.
-    pub(super) fn read(&mut self, talks: &[&Talk], from: Option<&State>, keep: bool) -> Result<Vec<Seen>, Error> {
+    /// Lets go of the memory that graphs hold, until something is read again.
+    pub(super) fn rest(&mut self) -> Result<(), Error> {
+        self.graphs.clear();
+        (self.pool, self.largest) = (Pool::default(), Form::default());
+        cpu(&self.model)?.sweep();
+        Ok(())
+    }
+
+    /// Reads one group of conversations, all of them from a state or from the start. `keep`: the rows that enter the pool
+    /// are wanted, and for which conversations the probabilities too, of which there are many.
+    pub(super) fn read(&mut self, talks: &[&Talk], from: Option<&State>, keep: Keep<'_>) -> Result<Vec<Seen>, Error> {
         let most =
             |of: fn(&Talk) -> usize, step: usize| talks.iter().map(|t| of(t)).sum::<usize>().next_multiple_of(step);
         let steps = talks.iter().map(|t| t.ids.len()).max().unwrap_or(1).next_multiple_of(8);
@@ -154,12 +181,18 @@ impl Reader {
         let model = &self.model;
         let keep = Some(plastic::layers(model.config()).start);
         let Form { steps, asked, turns, sounds, pictures } = form;
+        // Graphs share what the largest needs. When that grows, those that hold what it was before are built again.
+        let largest = self.largest.and(form);
+        if largest != self.largest {
+            self.graphs.clear();
+            self.largest = largest;
+        }
         let shape = Shape { turns, keep, sounds, pictures, ..Shape::new(BATCH, steps, Logits::Picked(asked)).reused() };
         let (config, device) = (model.config(), model.device());
         graph::build_in(&mut self.pool, config, model.weights(), &self.state, device, &shape, None)
     }
 
-    fn run(&self, graph: &Graph, talks: &[&Talk], from: Option<&State>, keep: bool) -> Result<Vec<Seen>, Error> {
+    fn run(&self, graph: &Graph, talks: &[&Talk], from: Option<&State>, keep: Keep<'_>) -> Result<Vec<Seen>, Error> {
         let (config, device, cpu) = (self.model.config(), self.model.device(), cpu(&self.model)?);
         let steps = graph.ids.len() / BATCH;
         let (mut ids, mut numbers) = (vec![0; graph.ids.len()], vec![NONE; graph.ids.len()]);
@@ -201,7 +234,7 @@ impl Reader {
         let (vocab, width, dim) = (config.vocab, config.width, config.turn);
         let logits: Vec<f32> = cpu.values(&graph.logits.slice(0, asked * vocab))?;
         let means: Vec<f32> = cpu.values(&turns.means.view())?;
-        let entering: Vec<f32> = if keep { cpu.values(entering)? } else { Vec::new() };
+        let entering: Vec<f32> = if keep.is_some() { cpu.values(entering)? } else { Vec::new() };
         let (mut rows, mut means) = (logits.chunks(vocab), means.chunks(dim));
         let mut all = Vec::with_capacity(talks.len());
         for (b, talk) in talks.iter().enumerate() {
@@ -212,14 +245,14 @@ impl Reader {
                 let target = row[talk.ids[at] as usize];
                 seen.least = seen.least.min((target - top).exp() / sum);
                 seen.greedy &= target >= top;
-                if keep {
-                    seen.logits.push(row.iter().map(|x| (x - top).exp() / sum).collect());
+                if keep.is_some_and(|chances| chances(b)) {
+                    seen.chances.push(row.iter().map(|x| (x - top).exp() / sum).collect());
                 }
             }
             for (_, mean) in talk.turns.iter().zip(&mut means) {
                 seen.turns.push(mean.iter().zip(&self.background).map(|(m, b)| m - b).collect());
             }
-            if keep {
+            if keep.is_some() {
                 seen.entering = entering[b * steps * width..][..talk.ids.len() * width].to_vec();
             }
             all.push(seen);

@@ -73,7 +73,8 @@ fn reading_many_is_reading_each() {
             now(session.prefill(&[80, 81, 82])).expect("feeds");
         }
         let state = now(session.state()).expect("state");
-        let seen = reader.read(&talks.iter().collect::<Vec<_>>(), goes_on.then_some(&state), true).expect("reads");
+        let seen =
+            reader.read(&talks.iter().collect::<Vec<_>>(), goes_on.then_some(&state), Some(&|_| true)).expect("reads");
         for (talk, seen) in talks.iter().zip(&seen) {
             session.restore(&state).expect("restores");
             let want = least(&mut session, talk);
@@ -81,7 +82,7 @@ fn reading_many_is_reading_each() {
             assert_eq!(seen.turns.len(), talk.turns.len());
             assert!(seen.turns.iter().all(|turn| turn.len() == TURN && turn.iter().all(|x| x.is_finite())));
             assert_eq!(seen.entering.len(), talk.ids.len() * model.config().width);
-            assert_eq!(seen.logits.len(), talk.answer().len());
+            assert_eq!(seen.chances.len(), talk.answer().len());
         }
     }
 }
@@ -90,14 +91,13 @@ fn reading_many_is_reading_each() {
 fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     let model = model();
     let mut reader = Reader::new(model.clone()).expect("reader");
-    let upper = upper(&model).expect("floats");
     let answers: [(&str, &[u32]); 4] =
         [("my name", &[90, 91]), ("who am i", &[90, 91]), ("hello", &[70]), ("what is the time", &[71, 72, 73])];
     let mut sequences = Vec::new();
     let mut talks = Vec::new();
     for (i, answer) in answers.iter().enumerate() {
         let talk = Talk::new(model.tokenizer(), &[*answer], false, Last::default()).expect("talk");
-        let seen = reader.read(&[&talk], None, true).expect("reads").remove(0);
+        let seen = reader.read(&[&talk], None, Some(&|_| true)).expect("reads").remove(0);
         let rows = talk.answer();
         let target = |(at, chances): (usize, Vec<f32>)| match i < 2 {
             true => (at - 1, Target::Token(talk.ids[at])),
@@ -107,7 +107,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
             entering: seen.entering,
             rows: talk.ids.len() - 1,
             open: (rows.start - 1..rows.end - 1).map(|row| (row, 1.0)).collect(),
-            targets: rows.zip(seen.logits).map(target).collect(),
+            targets: rows.zip(seen.chances).map(target).collect(),
         });
         talks.push(talk);
     }
@@ -115,7 +115,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     // gradient is the same.
     let mut whole = sequences.clone();
     whole.iter_mut().for_each(|sequence| sequence.open.push((0, 1e-30)));
-    let writer = |sequences| now(Writer::new(&model, &upper, sequences, None, &mut Random::new(3))).expect("writer");
+    let writer = |sequences| now(Writer::new(&model, sequences, None, &mut Random::new(3))).expect("writer");
     let gradient = |sequences| {
         let mut writer = writer(sequences);
         let mut random = Random::new(8);

@@ -65,8 +65,9 @@ impl Training {
         let Some(writer) = &mut self.writer else {
             let all = self.planned.iter().zip(&mut self.seen);
             let sequences = all.map(|(planned, seen)| sequence(planned, seen.take().unwrap_or_default()));
-            let (model, upper, from) = (&learner.model, &learner.upper, self.from.take());
-            let writer = now(Writer::new(model, upper, sequences.collect(), from, random))?;
+            // Nothing is read while a section is written.
+            learner.reader.rest()?;
+            let writer = now(Writer::new(&learner.model, sequences.collect(), self.from.take(), random))?;
             self.writer = Some(Box::new(writer));
             return Ok(Some(self.groups.len() as f32 / steps as f32));
         };
@@ -106,7 +107,8 @@ impl Training {
 }
 
 fn read(learner: &mut Learner, planned: &[Planned], group: &[usize]) -> Result<Vec<Seen>, Error> {
-    learner.reader.read(&group.iter().map(|&i| &planned[i].talk).collect::<Vec<_>>(), None, true)
+    let stays = |n: usize| !planned[group[n]].frame;
+    learner.reader.read(&group.iter().map(|&i| &planned[i].talk).collect::<Vec<_>>(), None, Some(&stays))
 }
 
 /// A conversation as the writer takes it.
@@ -117,10 +119,9 @@ fn sequence(planned: &Planned, seen: Seen) -> Sequence {
         // From the row of the answer's tag to that before its end.
         open.extend((answer.start - 1..answer.end - 1).map(|row| (row, by)));
     }
-    let target = |(at, chances): (usize, Vec<f32>)| match planned.frame {
-        true => (at - 1, Target::Token(talk.ids[at])),
-        false => (at - 1, Target::Same(chances)),
+    let targets = match planned.frame {
+        true => talk.answer().map(|at| (at - 1, Target::Token(talk.ids[at]))).collect(),
+        false => talk.answer().zip(seen.chances).map(|(at, chances)| (at - 1, Target::Same(chances))).collect(),
     };
-    let targets = talk.answer().zip(seen.logits).map(target).collect();
     Sequence { entering: seen.entering, rows: talk.ids.len() - 1, open, targets }
 }

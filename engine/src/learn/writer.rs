@@ -21,8 +21,8 @@ const RATE: f32 = 2e-2;
 const WARMUP: f32 = 4.0;
 /// Largest norm of the gradient.
 const CLIP: f64 = 1.0;
-/// Sequences that run at once.
-const BATCH: usize = 8;
+/// Rows that run at once: their activations and gradients are most of what a lesson needs of memory.
+const ROWS: usize = 192;
 
 /// One conversation to train on, of which the lower layers have been computed.
 #[derive(Clone, Debug)]
@@ -127,11 +127,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Going on from slabs, or with a fresh section: rows up at random, rows down zero, so that it starts silent. `upper`
-    /// holds the layers of the pool as floats.
+    /// Going on from slabs, or with a fresh section: rows up at random, rows down zero, so that it starts silent.
     pub(super) async fn new(
         model: &Model,
-        upper: &Weights,
         sequences: Vec<Sequence>,
         from: Option<Vec<Vec<f32>>>,
         random: &mut Random,
@@ -151,19 +149,28 @@ impl Writer {
         pool.write(device, 0, &shut)?;
         let slabs: Vec<Buffer> = layers.clone().filter_map(|layer| pool.slabs(layer).cloned()).collect();
 
+        let upper = upper(model).await?;
         let starts: Vec<usize> = sequences.iter().map(Sequence::start).collect();
         let build = |length: &dyn Fn(usize) -> usize, shape: &dyn Fn(&[usize], usize) -> Shape| {
             let mut order: Vec<usize> = (0..sequences.len()).filter(|&i| length(i) > 0).collect();
             order.sort_by_key(|&i| std::cmp::Reverse(length(i)));
+            // The longest of a group comes first.
+            let steps = |members: &[usize]| length(members[0]).next_multiple_of(4);
+            let mut groups: Vec<Vec<usize>> = Vec::new();
+            while let Some(&longest) = order.first() {
+                let count = (ROWS / length(longest)).clamp(1, order.len());
+                groups.push(order.drain(..count).collect());
+            }
+            // All of them share their activations.
+            groups.sort_by_key(|members| std::cmp::Reverse(members.len() * steps(members)));
             let mut activations = Pool::default();
-            let group = |members: &[usize]| -> Result<Group, Error> {
-                let steps = length(members[0]).next_multiple_of(4);
+            let group = |members: Vec<usize>| -> Result<Group, Error> {
                 let state = StateBuffers::declare(config, members.len());
-                let shape = Shape { from: layers.start, ..shape(members, steps) };
-                let graph = graph::build_in(&mut activations, config, upper, &state, device, &shape, None)?;
-                Ok(Group { members: members.to_vec(), graph, state })
+                let shape = Shape { from: layers.start, ..shape(&members, steps(&members)) };
+                let graph = graph::build_in(&mut activations, config, &upper, &state, device, &shape, None)?;
+                Ok(Group { members, graph, state })
             };
-            order.chunks(BATCH).map(group).collect::<Result<Vec<_>, Error>>()
+            groups.into_iter().map(group).collect::<Result<Vec<_>, Error>>()
         };
         let before = build(&|i| starts[i], &|members, steps| Shape::new(members.len(), steps, Logits::Last).reused())?;
         let groups = build(&|i| sequences[i].rows - starts[i], &|members, steps| {
@@ -351,4 +358,19 @@ impl Writer {
     pub(super) fn pool(&self) -> &Plastic {
         &self.pool
     }
+}
+
+/// The layers of the pool as floats, with what stands after them: what gradients go through.
+async fn upper(model: &Model) -> Result<Weights, Error> {
+    let (config, device) = (model.config(), model.device());
+    let first = plastic::layers(config).start;
+    let upper = Weights::declare(config, None, device, None);
+    for parts in upper.iter() {
+        let name = &parts.spec.name;
+        let layer = name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        if layer.map_or(name == "embed" || name == "norm", |layer| layer >= first) {
+            upper.upload(device, name, &model.weights().download(device, name).await?)?;
+        }
+    }
+    Ok(upper)
 }

@@ -50,8 +50,7 @@ impl CpuMemory {
     /// The block behind a buffer, made of zeros when it is new.
     pub(crate) fn block(&mut self, buffer: &Buffer) -> Arc<Block> {
         if self.blocks.len() > self.sweep_at {
-            self.blocks.retain(|_, e| e.owner.strong_count() > 0);
-            self.sweep_at = self.blocks.len() * 2 + 64;
+            self.sweep();
         }
         let make = || Entry {
             block: Arc::new(Block::zeros(buffer.len())),
@@ -59,6 +58,11 @@ impl CpuMemory {
             written: buffer.role() != Role::Weight,
         };
         self.blocks.entry(buffer.id()).or_insert_with(make).block.clone()
+    }
+    /// Lets go of blocks whose buffers are gone.
+    pub(crate) fn sweep(&mut self) {
+        self.blocks.retain(|_, e| e.owner.strong_count() > 0);
+        self.sweep_at = self.blocks.len() * 2 + 64;
     }
     /// The block behind a buffer that a recording will read: a weight must have been written.
     pub(crate) fn readable(&mut self, buffer: &Buffer) -> Result<Arc<Block>, HostError> {

@@ -38,6 +38,10 @@ struct Inner {
 pub type Times = std::collections::BTreeMap<&'static str, [f64; 2]>;
 
 impl Inner {
+    fn sweep(&mut self) {
+        self.prepared.retain(|_, (alive, _)| alive.strong_count() > 0);
+        self.memory.sweep();
+    }
     /// Runs work on behalf of a kernel, timed when somebody asked for it.
     fn timed(&mut self, kernel: &'static str, direction: usize, work: impl FnOnce()) {
         let Some(times) = &mut self.times else { return work() };
@@ -132,10 +136,18 @@ impl Cpu {
         self.prepared(&mut self.lock(), recording).map(drop)
     }
 
+    /// Gives back the memory of recordings and buffers that are gone, which else waits until another recording is
+    /// prepared.
+    pub fn sweep(&self) {
+        self.lock().sweep();
+    }
+
     fn prepared(&self, inner: &mut Inner, recording: &Recording) -> Result<Arc<Vec<Prepared>>, HostError> {
         if let Some((_, ops)) = inner.prepared.get(&recording.id()) {
             return Ok(ops.clone());
         }
+        // What is gone gives its memory back before more is taken.
+        inner.sweep();
         for buffer in buffers(recording) {
             inner.memory.readable(&buffer)?;
         }
@@ -145,7 +157,6 @@ impl Cpu {
             op: op.clone(),
         };
         let ops = Arc::new(recording.ops().iter().map(find).collect::<Vec<_>>());
-        inner.prepared.retain(|_, (alive, _)| alive.strong_count() > 0);
         inner.prepared.insert(recording.id(), (recording.alive(), ops.clone()));
         Ok(ops)
     }

@@ -233,7 +233,7 @@ impl Pair {
             unread.iter().map(|&i| self.probes[i].talk(learner.model.tokenizer())).collect::<Result<Vec<_>, _>>()?;
         let groups = Reader::groups(&talks);
         if let Some(group) = groups.first() {
-            let seen = learner.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, false)?;
+            let seen = learner.reader.read(&group.iter().map(|&i| &talks[i]).collect::<Vec<_>>(), None, None)?;
             for (&i, seen) in group.iter().zip(seen) {
                 self.probes[unread[i]].turns = seen.turns;
             }
