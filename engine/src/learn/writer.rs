@@ -22,7 +22,7 @@ const WARMUP: f32 = 4.0;
 /// Largest norm of the gradient.
 const CLIP: f64 = 1.0;
 /// Rows that run at once: their activations and gradients are most of what a lesson needs of memory.
-const ROWS: usize = 192;
+const ROWS: usize = 128;
 
 /// One conversation to train on, of which the lower layers have been computed.
 #[derive(Clone, Debug)]
