@@ -37,6 +37,8 @@ pub struct Parts {
 #[derive(Clone, Debug)]
 pub struct Weights {
     config: Config,
+    /// Whether rows stay floats on the way, as gradients need them.
+    pub(crate) floats: bool,
     order: Vec<String>,
     parts: HashMap<String, Parts>,
 }
@@ -46,7 +48,8 @@ impl Weights {
     /// training needs; nothing is allocated yet. With `places`, sections of all layers share an arena of so many.
     pub fn declare(config: &Config, storage: Option<Storage>, device: &Device, places: Option<usize>) -> Self {
         let part_len = if device.is_cpu() { CPU_PART } else { GPU_PART };
-        let mut weights = Self { config: config.clone(), order: Vec::new(), parts: HashMap::new() };
+        let mut weights =
+            Self { config: config.clone(), floats: storage.is_none(), order: Vec::new(), parts: HashMap::new() };
         let mut specs = config.tensors();
         if let (Some(places), Some(mut arena)) = (places, specs.iter().find(|t| t.is_sections()).cloned()) {
             specs.retain(|t| !t.is_sections());
@@ -123,6 +126,12 @@ impl Weights {
                 Some(format) => device.write(&buffer.view(), &packed::encode(format, data))?,
             }
         }
+        Ok(())
+    }
+
+    /// Takes a tensor as it lies in the buffers of other weights, which from then on are those of both.
+    pub(crate) fn share(&mut self, name: &str, other: &Self) -> Result<(), Error> {
+        self.parts.insert(name.to_string(), other.parts(name)?.clone());
         Ok(())
     }
 

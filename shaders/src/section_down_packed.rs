@@ -3,7 +3,7 @@
 //! Shapes: h [rows, picks, neurons], ids [rows, picks] or a plan of them, chunks of words as in
 //! `shared/packed_sections.rs`, slots [rows, picks, width]. Suppressed features (`h` exactly zero) add nothing: for one
 //! token their rows are not read. Slots whose id is [`crate::NONE`] or outside the window keep what they held. Packed
-//! weights are not trained: no gradient.
+//! weights are not trained: gradients flow to h alone.
 //! Cost: O(rows picks active width) for the active ones among the neurons, for all of them in tiles.
 
 use crate::cases::Cases;
@@ -31,7 +31,7 @@ crate::kernel! {
     }
     constants(p) { format: p.format, one_chunk: p.chunks == 1 }
     choose(p, t): p.window().choose(t),
-    backward: none,
+    backward: backward,
     tolerance: Tolerance::TIGHT,
 }
 
@@ -55,9 +55,31 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
     }
 }
 
+fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
+    let Grads { h: Some(dh), slots: dslots, .. } = g else { return };
+    let (width, neurons) = (p.width as usize, p.neurons as usize);
+    let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+    let mut down = vec![F::zero(); width];
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
+        let Some((chunk, at)) = p.place(id) else { continue };
+        let dslot = &dslots[i * width..][..width];
+        for e in 0..neurons {
+            p.row(&chunks[chunk][at + p.half()..], e, &mut down);
+            let mut dot = F::zero();
+            for j in 0..width {
+                dot += down[j] * dslot[j];
+            }
+            dh[i * neurons + e] += dot;
+        }
+    }
+}
+
 fn cases(c: &mut Cases<Params>) {
     // Half of the features suppressed, the others positive, as section_up leaves them.
-    packed_sections::windows(c, &Format::ALL, |_, draft| draft.reals("h", |r, _| r.normal().max(0.0).powi(2)));
+    packed_sections::windows(c, &Format::ALL, |p, draft| {
+        let draft = draft.reals("h", |r, _| r.normal().max(0.0).powi(2));
+        if p.rows == 3 { draft.gradient() } else { draft }
+    });
     for format in Format::ALL {
         let p = Params {
             rows: 2,

@@ -2,7 +2,7 @@
 //!
 //! Shapes: z [rows, width], ids [rows, picks] or a plan of them, chunks of words as in `shared/packed_sections.rs`,
 //! h [rows, picks, neurons]. Slots whose id is [`crate::NONE`] or outside the window keep what they held. Weights are
-//! unpacked where they are multiplied and the sums are float32; packed weights are not trained: no gradient.
+//! unpacked where they are multiplied and the sums are float32. Packed weights are not trained: gradients flow to z alone.
 //! Cost: O(rows picks neurons width), each picked up row read once a token or tile at the bits of its format.
 
 use crate::cases::Cases;
@@ -29,7 +29,7 @@ crate::kernel! {
     }
     constants(p) { format: p.format, one_chunk: p.chunks == 1 }
     choose(p, t): p.window().choose(t),
-    backward: none,
+    backward: backward,
     tolerance: Tolerance::TIGHT,
 }
 
@@ -52,6 +52,28 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
     }
 }
 
+/// With `a = up . z` and `h = relu(a)^2`: `da = 2 sqrt(h) dh`.
+fn backward<F: Real>(p: &Params, a: Values<F>, g: Grads<F>) {
+    let Grads { z: Some(dz), h: dh, .. } = g else { return };
+    let (width, neurons) = (p.width as usize, p.neurons as usize);
+    let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+    let mut up = vec![F::zero(); width];
+    for (i, &id) in a.ids[..(p.rows * p.picks) as usize].iter().enumerate() {
+        let Some((chunk, at)) = p.place(id) else { continue };
+        let dz = &mut dz[i / p.picks as usize * width..][..width];
+        for e in 0..neurons {
+            let pull = F::of(2.0) * a.h[i * neurons + e].sqrt() * dh[i * neurons + e];
+            if pull == F::zero() {
+                continue;
+            }
+            p.row(&chunks[chunk][at..], e, &mut up);
+            for j in 0..width {
+                dz[j] += pull * up[j];
+            }
+        }
+    }
+}
+
 fn cases(c: &mut Cases<Params>) {
-    crate::shared::packed_sections::windows(c, &Format::ALL, |_, draft| draft);
+    crate::shared::packed_sections::windows(c, &Format::ALL, |p, draft| if p.rows == 3 { draft.gradient() } else { draft });
 }

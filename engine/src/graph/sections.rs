@@ -61,7 +61,7 @@ impl Builder<'_> {
             };
             (params, bound)
         });
-        let integers = parts.format.is_some_and(Format::has_scales);
+        let integers = parts.format.is_some_and(Format::has_scales) && !self.weights.floats;
         let z = if integers { self.quantize("ffn.z8", &z, self.rows)? } else { z };
         for (params, [a, b, c, d]) in windows.clone() {
             let call = match parts.format.map(|format| section_up_packed::Params::new(params, format)) {

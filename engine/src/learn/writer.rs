@@ -22,7 +22,7 @@ const WARMUP: f32 = 4.0;
 /// Largest norm of the gradient.
 const CLIP: f64 = 1.0;
 /// Rows that run at once: their activations and gradients are most of what a lesson needs of memory.
-const ROWS: usize = 192;
+const ROWS: usize = 128;
 
 /// One conversation to train on, of which the lower layers have been computed.
 #[derive(Clone, Debug)]
@@ -360,16 +360,20 @@ impl Writer {
     }
 }
 
-/// The layers of the pool as floats, with what stands after them: what gradients go through.
+/// The layers of the pool and what stands after them, for gradients to go through: sections as the model holds them,
+/// and the rest as floats.
 async fn upper(model: &Model) -> Result<Weights, Error> {
     let (config, device) = (model.config(), model.device());
     let first = plastic::layers(config).start;
-    let upper = Weights::declare(config, None, device, None);
-    for parts in upper.iter() {
+    let mut upper = Weights::declare(config, None, device, None);
+    for parts in model.weights().iter() {
         let name = &parts.spec.name;
         let layer = name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
         if layer.map_or(name == "embed" || name == "norm", |layer| layer >= first) {
-            upper.upload(device, name, &model.weights().download(device, name).await?)?;
+            match parts.spec.is_sections() || parts.format.is_none() {
+                true => upper.share(name, model.weights())?,
+                false => upper.upload(device, name, &model.weights().download(device, name).await?)?,
+            }
         }
     }
     Ok(upper)

@@ -4,7 +4,7 @@
 //! Nothing is added to one element by two workers: slots belong to one section, a row's input gradient to one
 //! worker that takes the sections in order, a weight gradient to one worker that takes the rows in order.
 //!
-//! The forward runs serve packed weights too, through [`Up`] and [`Down`].
+//! All but the gradients of weights serve packed weights too, through [`Up`], [`Down`] and [`Whole`].
 
 use super::Fresh;
 use super::lanes::{LANES, dot, madd, prefetch, vector};
@@ -157,16 +157,20 @@ pub(super) trait Up: Sync {
     fn many(&self, section: usize, slots: &[usize], picks: usize, h: Scatter, to: &[usize]);
 }
 
+/// The weights of a window's sections, in whatever form they are kept.
+pub(super) trait Whole: Sync {
+    /// Shows `then` a section's up or down matrix [neurons, width] as floats.
+    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32]));
+}
+
 /// The down weights of a window's sections, in whatever form they are kept.
-pub(super) trait Down: Sync {
+pub(super) trait Down: Whole {
     /// Columns that [`Down::one`] takes together.
     const COLUMNS: usize;
-    /// Rows below which [`Down::one`] for each beats [`Down::whole`] for all.
+    /// Rows below which [`Down::one`] for each beats [`Whole::whole`] for all.
     const FEW: usize;
     /// `y = sum over e of h[e] down[e]` of one row, for some columns; suppressed neurons are skipped.
     fn one(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]);
-    /// Shows `then` the matrix [neurons, width] as floats.
-    fn whole(&self, section: usize, then: impl FnOnce(&[f32]));
 }
 
 /// Weights that are floats already, and the rows that their up halves meet.
@@ -191,8 +195,10 @@ impl Down for Plain<'_> {
     fn one(&self, section: usize, columns: Range<usize>, h: &[f32], y: &mut [f32]) {
         combine(h, &self.s.block(self.chunks, section, true)[columns.start..], self.s.width, y);
     }
-    fn whole(&self, section: usize, then: impl FnOnce(&[f32])) {
-        then(self.s.block(self.chunks, section, true));
+}
+impl Whole for Plain<'_> {
+    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32])) {
+        then(self.s.block(self.chunks, section, down));
     }
 }
 
@@ -256,9 +262,72 @@ pub(super) fn run_down<W: Down>(pool: &Pool, s: &Shape, weights: &W, ids: &[u32]
             }
             return;
         }
-        weights.whole(section, |w| {
+        weights.whole(section, true, |w| {
             times(Rows { data: h, starts: &from }, s.neurons, w, s.width, y, &to, false);
         });
+    });
+}
+
+/// The up kernel backward: from dh to z's gradient, where it is wanted. `fresh`: its old contents mean nothing. Returns
+/// the gradients of `up . z`, [rows, picks, neurons].
+pub(super) fn up_gradient(
+    pool: &Pool,
+    s: &Shape,
+    weights: &impl Whole,
+    ids: &[u32],
+    (h, dh): (&[f32], &[f32]),
+    dz: Option<&mut [f32]>,
+    fresh: bool,
+) -> Scratch {
+    let mut da = Scratch::new(h.len());
+    let cuts = pieces(s.rows, 16, pool.threads());
+    let widths = s.picks * s.neurons;
+    let work = cuts.iter().cloned().zip(cut(&mut da, &cuts, widths)).collect();
+    pool.each(work, |(rows, da): (Range<usize>, &mut [f32])| {
+        let range = rows.start * widths..rows.end * widths;
+        unsquare(&h[range.clone()], &dh[range], da);
+    });
+    if let Some(dz) = dz {
+        let work = cuts.iter().cloned().zip(cut(dz, &cuts, s.width)).collect();
+        pool.each(work, |(rows, dz): (Range<usize>, &mut [f32])| {
+            if fresh {
+                dz.fill(0.0);
+            }
+            let plan = Plan::new(s, ids, rows.clone());
+            let dz = Scatter::new(dz);
+            for section in (0..s.sections).filter(|&section| !plan.of(section).is_empty()) {
+                let slots = plan.of(section);
+                let from = starts(slots, 1, s.neurons);
+                let to: Vec<usize> = slots.iter().map(|slot| (slot / s.picks - rows.start) * s.width).collect();
+                weights.whole(section, false, |w| {
+                    times(Rows { data: &da, starts: &from }, s.neurons, w, s.width, dz, &to, true);
+                });
+            }
+        });
+    }
+    da
+}
+
+/// The down kernel backward: from the slots' gradient to h's. `fresh`: its old contents mean nothing.
+pub(super) fn down_gradient(
+    pool: &Pool,
+    s: &Shape,
+    weights: &impl Whole,
+    ids: &[u32],
+    dslots: &[f32],
+    dh: &mut [f32],
+    fresh: bool,
+) {
+    let plan = Plan::new(s, ids, 0..s.rows);
+    if fresh && plan.slots.len() < s.rows * s.picks {
+        dh.fill(0.0);
+    }
+    let dh = Scatter::new(dh);
+    pool.each(plan.work(), |(section, slots)| {
+        let mut turned = Scratch::new(s.neurons * s.width);
+        weights.whole(section, true, |w| transpose(w, s.neurons, s.width, &mut turned));
+        let (from, to) = (starts(slots, 1, s.width), starts(slots, 1, s.neurons));
+        times(Rows { data: dslots, starts: &from }, s.width, &turned, s.neurons, dh, &to, !fresh);
     });
 }
 
@@ -274,33 +343,9 @@ pub(super) mod up {
 
     pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
         let s = Shape::plain(p);
-        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
+        let slabs = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3], z: a.z };
+        let da = up_gradient(pool, &s, &slabs, a.ids, (a.h, g.h), g.z, fresh.at(0));
         let plan = Plan::new(&s, a.ids, 0..s.rows);
-        let mut da = Scratch::new(a.h.len());
-        let cuts = pieces(s.rows, 16, pool.threads());
-        let widths = s.picks * s.neurons;
-        let work = cuts.iter().cloned().zip(cut(&mut da, &cuts, widths)).collect();
-        pool.each(work, |(rows, da): (Range<usize>, &mut [f32])| {
-            let range = rows.start * widths..rows.end * widths;
-            unsquare(&a.h[range.clone()], &g.h[range], da);
-        });
-        if let Some(dz) = g.z {
-            let work = cuts.iter().cloned().zip(cut(dz, &cuts, s.width)).collect();
-            pool.each(work, |(rows, dz): (Range<usize>, &mut [f32])| {
-                if fresh.at(0) {
-                    dz.fill(0.0);
-                }
-                let plan = Plan::new(&s, a.ids, rows.clone());
-                let dz = Scatter::new(dz);
-                for section in (0..s.sections).filter(|&section| !plan.of(section).is_empty()) {
-                    let slots = plan.of(section);
-                    let from = starts(slots, 1, s.neurons);
-                    let to: Vec<usize> = slots.iter().map(|slot| (slot / s.picks - rows.start) * s.width).collect();
-                    let w = s.block(chunks, section, false);
-                    times(Rows { data: &da, starts: &from }, s.neurons, w, s.width, dz, &to, true);
-                }
-            });
-        }
         let gradients = s.gradients([g.chunk0, g.chunk1, g.chunk2, g.chunk3], false, fresh);
         weights(pool, &s, &plan, gradients, &da, a.z, s.width, s.picks);
     }
@@ -318,21 +363,11 @@ pub(super) mod down {
 
     pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
         let s = Shape::plain(p);
-        let chunks = [a.chunk0, a.chunk1, a.chunk2, a.chunk3];
-        let plan = Plan::new(&s, a.ids, 0..s.rows);
+        let slabs = Plain { s: &s, chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3], z: &[] };
         if let Some(dh) = g.h {
-            if fresh.at(0) && plan.slots.len() < s.rows * s.picks {
-                dh.fill(0.0);
-            }
-            let dh = Scatter::new(dh);
-            pool.each(plan.work(), |(section, slots)| {
-                let w = s.block(chunks, section, true);
-                let mut turned = Scratch::new(w.len());
-                transpose(w, s.neurons, s.width, &mut turned);
-                let (from, to) = (starts(slots, 1, s.width), starts(slots, 1, s.neurons));
-                times(Rows { data: g.slots, starts: &from }, s.width, &turned, s.neurons, dh, &to, !fresh.at(0));
-            });
+            down_gradient(pool, &s, &slabs, a.ids, g.slots, dh, fresh.at(0));
         }
+        let plan = Plan::new(&s, a.ids, 0..s.rows);
         let gradients = s.gradients([g.chunk0, g.chunk1, g.chunk2, g.chunk3], true, fresh);
         weights(pool, &s, &plan, gradients, a.h, g.slots, s.width, 1);
     }

@@ -5,10 +5,11 @@
 //! scale multiplies the block's sum; for many rows a section is unpacked to floats, or turned for tiles of integers,
 //! once and the tiles do the rest.
 
+use super::Fresh;
 use super::integers::{self, Quantized, Turned, sums, tiled, tiles};
 use super::lanes::{LANES, madd, prefetch, vector};
 use super::packed::{Blocks, Bytes, Halves, Nibbles, Packed, half, row, unpack};
-use super::sections::{Down, FEW, Shape, Up, run_down, run_up, take, up_many};
+use super::sections::{Down, FEW, Shape, Up, Whole, down_gradient, run_down, run_up, take, up_gradient, up_many};
 use super::share::{Scatter, Scratch};
 use crate::pool::Pool;
 use lichen_shaders::packed::{BLOCK, Format};
@@ -16,12 +17,18 @@ use std::ops::Range;
 
 pub(super) mod up {
     use super::*;
-    use lichen_shaders::section_up_packed::{Args, Params};
+    use lichen_shaders::section_up_packed::{Args, Grads, Params, Values};
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let s = Shape::new(&p.window(), p.half());
         let chunks = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
         run_up(pool, &s, &Floats { weights: chunks, z: a.z }, a.ids, a.h);
+    }
+
+    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let s = Shape::new(&p.window(), p.half());
+        let chunks = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        up_gradient(pool, &s, &chunks, a.ids, (a.h, g.h), g.z, fresh.at(0));
     }
 }
 
@@ -48,12 +55,19 @@ pub(super) mod up_quantized {
 
 pub(super) mod down {
     use super::*;
-    use lichen_shaders::section_down_packed::{Args, Params};
+    use lichen_shaders::section_down_packed::{Args, Grads, Params, Values};
 
     pub(in super::super) fn forward(pool: &Pool, p: &Params, a: Args<f32>) {
         let s = Shape::new(&p.window(), p.half());
         let weights = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
         run_down(pool, &s, &weights, a.ids, a.h, a.slots);
+    }
+
+    pub(in super::super) fn backward(pool: &Pool, p: &Params, a: Values<f32>, g: Grads<f32>, fresh: Fresh) {
+        let Some(dh) = g.h else { return };
+        let s = Shape::new(&p.window(), p.half());
+        let weights = Chunks { s: &s, format: p.packing(), chunks: [a.chunk0, a.chunk1, a.chunk2, a.chunk3] };
+        down_gradient(pool, &s, &weights, a.ids, g.slots, dh, fresh.at(0));
     }
 }
 
@@ -81,8 +95,10 @@ impl Down for Chunks<'_> {
         let mut factors = Scratch::new(4 * (columns.len() / BLOCK));
         combine(h, self.matrix(section, true), columns.start, &mut factors, y);
     }
-    fn whole(&self, section: usize, then: impl FnOnce(&[f32])) {
-        then(&self.floats(section, true));
+}
+impl Whole for Chunks<'_> {
+    fn whole(&self, section: usize, down: bool, then: impl FnOnce(&[f32])) {
+        then(&self.floats(section, down));
     }
 }
 
