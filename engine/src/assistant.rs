@@ -10,6 +10,9 @@ use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
 
+/// Times that a turn is read in which something was told.
+pub(crate) const READINGS: usize = 3;
+
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -30,10 +33,33 @@ impl Reply {
         let actions = self.actions.iter().map(|a| serde_json::to_string(a).unwrap_or_default());
         actions.chain([self.text.clone()]).collect::<Vec<_>>().join(" ")
     }
+    /// Whether it takes note of something that was told, as models of `examples/assistant` are taught to.
+    pub fn takes_note(&self) -> bool {
+        self.actions.is_empty() && ["Got it, ", "Nice to meet you, "].iter().any(|start| self.text.starts_with(start))
+    }
     /// Whether it refuses.
     pub fn refuses(&self) -> bool {
         self.actions.iter().any(|a| a.name == UNKNOWN)
     }
+}
+
+/// Reads a turn and the answer that took note of it again, so that the state holds what was told more firmly: "Just read
+/// twice" (arXiv 2407.05483). The answer stands at the end of the session, and does so again.
+///
+/// # Errors
+/// Those of the session; [`Error::Tokenizer`]: the vocabulary has no end of turns.
+pub async fn reread(session: &mut Session, prompt: &Example, answer: &[u32]) -> Result<(), Error> {
+    let end = session.model().tokenizer().special("<end>");
+    let end = end.ok_or_else(|| Error::Tokenizer("it has no <end> token".into()))?;
+    for _ in 1..READINGS {
+        // The first turn of a conversation has no answer before it to end.
+        if prompt.ids.first() != Some(&end) {
+            session.prefill(&[end]).await?;
+        }
+        session.perceive(prompt).await?;
+        session.prefill(answer).await?;
+    }
+    Ok(())
 }
 
 /// A conversation with a model that knows turns.
@@ -102,6 +128,64 @@ impl Assistant {
                 true
             })
             .await?;
-        Ok(Reply::read(self.session.model().tokenizer(), &ids))
+        let reply = Reply::read(self.session.model().tokenizer(), &ids);
+        if reply.takes_note() {
+            reread(&mut self.session, prompt, &ids).await?;
+        }
+        Ok(reply)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Mixer};
+    use crate::data::Speaker;
+    use crate::testing::{checkpoint, config, now};
+    use lichen_host::{Cpu, Device};
+
+    fn session() -> Session {
+        let config = Config { layers: 3, ..config(Mixer::SlopeDelta) };
+        let checkpoint = checkpoint(&config, Tokenizer::bytes(), 5);
+        let model = Model::new(checkpoint, Arc::new(Device::Cpu(Cpu::new(1)))).expect("model");
+        Session::new(Arc::new(model)).expect("session")
+    }
+
+    #[test]
+    fn notes_are_taken_in_words_alone() {
+        let reply = |text: &str, actions: Vec<Action>| Reply { actions, text: text.into() };
+        let action = || vec![Action { name: "call.start".into(), arguments: Vec::new() }];
+        assert!(reply("Got it, your cat is called Mo.", Vec::new()).takes_note());
+        assert!(reply("Nice to meet you, Ada.", Vec::new()).takes_note());
+        assert!(!reply("Got it, calling.", action()).takes_note());
+        assert!(!reply("I have got it, I think.", Vec::new()).takes_note());
+    }
+
+    #[test]
+    fn a_turn_read_again_is_a_turn_said_again() {
+        let turn = Turn::new(Speaker::User, "my cat is called Mo");
+        let answer = [70, 71, 72];
+        for earlier in [false, true] {
+            let (mut again, mut said) = (session(), session());
+            for session in [&mut again, &mut said] {
+                if earlier {
+                    now(session.prefill(&[80, 81])).expect("feeds");
+                }
+            }
+            let tokenizer = again.model().tokenizer().clone();
+            let encoder = Encoder::new(&tokenizer, None);
+            let prompt = encoder.prompt(&turn, earlier).expect("a turn");
+            now(again.perceive(&prompt)).expect("reads");
+            now(again.prefill(&answer)).expect("reads");
+            now(reread(&mut again, &prompt, &answer)).expect("reads again");
+            for _ in 0..READINGS {
+                let prompt = encoder.prompt(&turn, said.position() > 0).expect("a turn");
+                now(said.prefill(&prompt.ids)).expect("reads");
+                now(said.prefill(&answer)).expect("reads");
+            }
+            assert_eq!(again.position(), said.position());
+            let [a, b] = [&mut again, &mut said].map(|session| now(session.logits()).expect("logits"));
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{earlier}");
+        }
     }
 }

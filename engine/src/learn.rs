@@ -12,6 +12,7 @@
 mod bank;
 mod choose;
 mod consolidate;
+mod copies;
 mod frames;
 mod gate;
 mod lesson;
@@ -29,7 +30,8 @@ pub use shown::{Shown, name, named};
 pub use training::Exercise;
 pub use writer::Target;
 
-use crate::data::{Encoder, Speaker, Turn};
+use crate::assistant::reread;
+use crate::data::{Encoder, Example, Speaker, Turn};
 use crate::error::Error;
 use crate::model::Model;
 use crate::plastic::Written;
@@ -356,14 +358,27 @@ fn ask(session: &mut Session, sampler: &Sampler, said: &str) -> Result<Vec<u32>,
 
 /// The same with something shown.
 fn show(session: &mut Session, sampler: &Sampler, said: &str, shown: Option<&Shown>) -> Result<Vec<u32>, Error> {
-    let goes_on = session.position() > 0;
-    let tokenizer = session.model().tokenizer();
-    let mut turn = Turn::new(Speaker::User, said);
-    shown.iter().for_each(|shown| shown.mark(&mut turn));
-    let mut prompt = Encoder::new(tokenizer, None).prompt(&turn, goes_on)?;
-    shown.iter().for_each(|shown| shown.fill(&mut prompt));
+    let prompt = prompt(session, said, shown)?;
     now(session.perceive(&prompt))?;
     generated(session, sampler)
+}
+
+/// Tells something in a session as conversations take it in, more than once, and takes the greedy answer.
+fn tell(session: &mut Session, sampler: &Sampler, said: &str) -> Result<Vec<u32>, Error> {
+    let prompt = prompt(session, said, None)?;
+    now(session.perceive(&prompt))?;
+    let answer = generated(session, sampler)?;
+    now(reread(session, &prompt, &answer))?;
+    Ok(answer)
+}
+
+/// What is said next in a session.
+fn prompt(session: &Session, said: &str, shown: Option<&Shown>) -> Result<Example, Error> {
+    let mut turn = Turn::new(Speaker::User, said);
+    shown.iter().for_each(|shown| shown.mark(&mut turn));
+    let mut prompt = Encoder::new(session.model().tokenizer(), None).prompt(&turn, session.position() > 0)?;
+    shown.iter().for_each(|shown| shown.fill(&mut prompt));
+    Ok(prompt)
 }
 
 /// The greedy answer to what was fed.

@@ -35,7 +35,7 @@ pub mod weights;
 pub mod when;
 
 pub use action::{Action, Catalogue};
-pub use assistant::{Assistant, Reply};
+pub use assistant::{Assistant, Reply, reread};
 pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;

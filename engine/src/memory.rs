@@ -269,14 +269,13 @@ impl Memory {
         Ok(lessons)
     }
 
-    /// Forgets what was said in all lessons, and the cache, which may hold some of it; what was learned stays. Says
-    /// of how many lessons it forgot it.
+    /// Forgets what was said in all lessons; what was learned stays. Says of how many lessons it forgot it.
     ///
     /// # Errors
     /// Those of the store: then nothing was changed.
     pub fn erase_texts(&mut self) -> Result<usize, Error> {
         let texts = self.count(TEXTS)?;
-        self.store.commit(&[TEXTS, CACHE].map(Change::Clear))?;
+        self.store.commit(&[Change::Clear(TEXTS)])?;
         Ok(texts)
     }
 
@@ -289,7 +288,8 @@ impl Memory {
         Ok(self.store.scrub()?)
     }
 
-    /// What whoever learns put under a number: things that can be computed again.
+    /// What whoever learns put under a number: things that can be computed again from the model alone, so that nothing of
+    /// what was said is among them.
     ///
     /// # Errors
     /// Those of the store.

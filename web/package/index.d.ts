@@ -83,6 +83,8 @@ export interface Answer {
   text: string;
   actions: Action[];
   tokens: number;
+  /** Whether the answer took note of something that was told. */
+  noted: boolean;
   promptTokens: number;
   promptSeconds: number;
   firstTokenSeconds: number | null;

@@ -183,13 +183,13 @@ async function generate({ turn, options = {} }, { post, isStopped }) {
   flush();
   const finished = await lichen.finish();
   text += finished.text;
-  const state = finished.state;
+  const { noted, state } = finished;
   if (finished.text) post([{ type: "token", text: finished.text }]);
   finished.free();
   const wantsRoute = options.routes && info.device.gpu;
   const route = wantsRoute && tokens > 0 ? JSON.parse(await lichen.answer_routes()) : null;
   return {
-    type: "end", stop, text: text.trim(), actions, tokens, route, state,
+    type: "end", stop, text: text.trim(), actions, tokens, noted, route, state,
     promptTokens: begun.tokens, promptSeconds, firstTokenSeconds, seconds: drawingSeconds,
   };
 }

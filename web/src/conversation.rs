@@ -12,7 +12,7 @@ use js_sys::Function;
 use lichen::action::{Heard, Reader};
 use lichen::data::Example;
 use lichen::when::Moment;
-use lichen::{Action, Choice, Device, Error, Model, Sampler, Session, State, Stop, Utf8Stream};
+use lichen::{Action, Choice, Device, Error, Model, Reply, Sampler, Session, State, Stop, Utf8Stream, reread};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -186,10 +186,17 @@ impl Lichen {
     /// [`Lichen::restore`] takes back.
     pub async fn finish(&mut self) -> Result<Finished, JsValue> {
         let text = self.answer.as_mut().map_or_else(String::new, |answer| answer.utf8.finish());
+        let mut noted = false;
+        if let Some(answer) = &self.answer {
+            noted = Reply::read(self.model.tokenizer(), &answer.ids).takes_note();
+            if noted {
+                reread(&mut self.session, &answer.prompt, &answer.ids).await.map_err(thrown)?;
+            }
+        }
         let state = self.session.state().await.map_err(thrown)?;
         let bytes = state.to_bytes();
         self.before = self.stands.replace(state);
-        Ok(Finished { text, bytes })
+        Ok(Finished { text, noted, bytes })
     }
 
     /// Which sections the tokens of the last answer woke, as JSON like that of [`Lichen::begin`]: a stream beside the
@@ -297,6 +304,7 @@ impl Lichen {
 #[wasm_bindgen]
 pub struct Finished {
     text: String,
+    noted: bool,
     bytes: Vec<u8>,
 }
 
@@ -306,6 +314,11 @@ impl Finished {
     #[wasm_bindgen(getter)]
     pub fn text(&self) -> String {
         self.text.clone()
+    }
+    /// Whether the answer took note of something that was told.
+    #[wasm_bindgen(getter)]
+    pub fn noted(&self) -> bool {
+        self.noted
     }
     /// The state of the conversation.
     #[wasm_bindgen(getter)]

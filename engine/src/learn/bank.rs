@@ -123,6 +123,19 @@ pub(super) fn phrases(statement: &str) -> Vec<String> {
     all
 }
 
+/// Ways to say a command's own words, and to ask what they do.
+pub(super) fn called(words: &str) -> impl Iterator<Item = String> + '_ {
+    const WAYS: [&str; 6] = [
+        "ok, {}",
+        "{}, please",
+        "hey, it is {} now",
+        "what is {} for",
+        "what do you do on {}",
+        "what happens when i say {}",
+    ];
+    WAYS.iter().map(move |way| way.replace(PLACE, words))
+}
+
 /// A word without what stands around it, in small letters.
 pub(super) fn plain(word: &str) -> String {
     word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()

@@ -39,6 +39,7 @@ impl Lesson {
         if !matches!(self.teaching, Teaching::Answer { .. } | Teaching::Name { .. }) {
             self.agree(learner.model.tokenizer());
             self.thin_out(learner.known.len());
+            self.command(learner)?;
         }
         if self.frames.is_empty() {
             return Ok(Step::Refused(
@@ -84,7 +85,8 @@ impl Lesson {
         let [here, elsewhere] = &self.placed;
         let opens: Vec<&[f32]> = self.about.iter().map(|&i| turn(i)).collect();
         let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
-        let others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().map(Vec::as_slice)).collect::<Vec<_>>();
+        let others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().chain(&self.others).map(Vec::as_slice));
+        let others = others.collect::<Vec<_>>();
         let all: Vec<&[f32]> = opens.iter().copied().chain(here.iter().map(Vec::as_slice)).collect();
         let shown = learner.bank.shown().iter().chain(elsewhere).map(Vec::as_slice).collect::<Vec<_>>();
         let gate = match self.teaching {

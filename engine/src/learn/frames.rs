@@ -1,11 +1,12 @@
 //! Finding a lesson's frames: what is said is heard, then the model asks itself what follows from it.
 
-use super::bank::{phrases, words};
+use super::bank::{called, phrases, words};
+use super::copies::mended;
 use super::gate::{dot, unit};
-use super::lesson::{Frame, Lesson, Phase, Step};
-use super::reader::{Reader, Talk};
+use super::lesson::{Frame, Lesson, Phase, Step, made_up};
+use super::reader::{BATCH, Reader, Talk};
 use super::shown::Shown;
-use super::{ANSWERS, Known, Learner, Teaching, ask, now};
+use super::{ANSWERS, Known, Learner, Teaching, ask, now, tell};
 use crate::action;
 use crate::assistant::Reply;
 use crate::error::Error;
@@ -15,14 +16,35 @@ use std::sync::Arc;
 
 /// Least probability of the least likely token of a frame's answer.
 const SURE: f32 = 0.5;
+/// How much likelier a frame's answer must have become, in nats: what follows from a statement would hardly have been
+/// said without it (10 to 50 nats), other than what is only unclear ("I do not know your lunch box yet": 1 to 4).
+const FOLLOWS: f32 = 6.0;
 /// What is about the same fact as the statement: turns at least so near to its turn, as a cosine, and at most so much
 /// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
 const NEAR: f32 = 0.6;
 const FARTHER: f32 = 0.12;
 /// Pictures or sounds of a lesson that names one: itself, and changed copies.
 const SHOWN: usize = 24;
+/// Made-up words from which a command's own are told apart.
+const OTHERS: usize = 8;
 /// Frames from the bank that are enough without patterns.
 const ENOUGH: usize = 6;
+
+/// A prompt with an answer that may follow from what was said.
+pub(super) struct Candidate {
+    frame: Frame,
+    /// They, going on from the statement.
+    heard: Talk,
+    /// They alone.
+    alone: Talk,
+}
+
+impl Candidate {
+    fn new(learner: &Learner, number: usize, prompt: &str, answer: Vec<u32>) -> Result<Self, Error> {
+        let [heard, alone] = [true, false].map(|goes_on| learner.talk(&[(prompt, &answer)], goes_on));
+        Ok(Self { heard: heard?, alone: alone?, frame: Frame { prompt: number, answer } })
+    }
+}
 
 impl Lesson {
     pub(super) fn hear(&mut self, learner: &mut Learner) -> Result<Step, Error> {
@@ -65,7 +87,10 @@ impl Lesson {
             ask(&mut learner.session, &learner.sampler, asked)?;
             new.push(asked.clone());
         }
-        ask(&mut learner.session, &learner.sampler, self.teaching.said())?;
+        match self.teaching {
+            Teaching::Statement(_) => tell(&mut learner.session, &learner.sampler, self.teaching.said())?,
+            _ => ask(&mut learner.session, &learner.sampler, self.teaching.said())?,
+        };
         self.state = Some(now(learner.session.state())?);
         let anchor = match &self.teaching {
             Teaching::Correction { asked, .. } => asked.clone(),
@@ -78,6 +103,7 @@ impl Lesson {
         self.filled = self.prompts.len();
         if let Teaching::Statement(said) = &self.teaching {
             self.phrases = phrases(said);
+            self.own = self.phrases.len();
         }
         let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
         let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
@@ -116,61 +142,85 @@ impl Lesson {
         Ok(self.going(self.groups.len()))
     }
 
-    /// A frame's answer has words that neither the old answer nor the question has, and is sure.
+    /// A frame's answer has words that neither the old answer nor the question has, and follows from what was said.
     pub(super) fn answer(&mut self, learner: &mut Learner) -> Result<Step, Error> {
         let steps = self.changed.len().div_ceil(ANSWERS);
         let next: Vec<usize> = self.changed.iter().skip(self.at * ANSWERS).take(ANSWERS).copied().collect();
+        if self.found.len() >= BATCH || next.is_empty() && !self.found.is_empty() {
+            let found: Vec<Candidate> = self.found.drain(..self.found.len().min(BATCH)).collect();
+            let follows = self.follow(learner, &found)?;
+            let frames = found.into_iter().zip(follows).filter(|(_, follows)| *follows);
+            self.frames.extend(frames.map(|(candidate, _)| candidate.frame));
+            return Ok(self.still(steps + self.phrases.len().div_ceil(ANSWERS)));
+        }
         if next.is_empty() {
             return self.phrases(learner, self.at - steps);
         }
-        let mut found = Vec::new();
         for i in next {
             let Some(state) = &self.state else { break };
             learner.session.restore(state)?;
             let known = &self.prompts[i];
             let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
             let tokenizer = learner.model.tokenizer();
-            let old: HashSet<String> =
-                words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect::<HashSet<_>>();
+            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
             if words(&text(tokenizer, &answer)).any(|word| !old.contains(&word)) {
-                let talk = learner.talk(&[(&known.prompt, &answer)], true)?;
-                found.push((Frame { prompt: i, answer }, talk));
+                let mut candidate = Candidate::new(learner, i, &known.prompt, answer)?;
+                let answer = &mut candidate.frame.answer;
+                *answer = mended(tokenizer, self.teaching.said(), &old, answer);
+                self.found.push(candidate);
             }
         }
-        let seen = match found.is_empty() {
-            true => Vec::new(),
-            false => {
-                let talks: Vec<&Talk> = found.iter().map(|(_, talk)| talk).collect();
-                learner.reader.read(&talks, self.state.as_ref(), None)?
-            }
-        };
-        let sure = found.into_iter().zip(seen).filter(|(_, seen)| seen.least >= SURE);
-        self.frames.extend(sure.map(|((frame, _), _)| frame));
         Ok(self.going(steps + self.phrases.len().div_ceil(ANSWERS)))
     }
 
-    /// Parts of the statement to which the model now does something else than before: a command's own words.
+    /// Which answers follow from what was said: they are sure after it, and would hardly have been given without it. The
+    /// same conversations go on from the statement, and stand alone.
+    fn follow(&self, learner: &mut Learner, found: &[Candidate]) -> Result<Vec<bool>, Error> {
+        let heard = found.iter().map(|candidate| &candidate.heard).collect::<Vec<_>>();
+        let heard = learner.reader.read(&heard, self.state.as_ref(), None)?;
+        let alone = found.iter().map(|candidate| &candidate.alone).collect::<Vec<_>>();
+        let alone = learner.reader.read(&alone, None, None)?;
+        let both = heard.iter().zip(&alone);
+        Ok(both.map(|(h, a)| h.least >= SURE && h.log_chance - a.log_chance >= FOLLOWS).collect())
+    }
+
+    /// Parts of the statement to which the model now does something else than before: a command's own words, and other
+    /// ways to say them.
     fn phrases(&mut self, learner: &mut Learner, at: usize) -> Result<Step, Error> {
-        let next: Vec<String> = self.phrases.iter().skip(at * ANSWERS).take(ANSWERS).cloned().collect();
+        let next = at * ANSWERS..self.phrases.len().min((at + 1) * ANSWERS);
+        if next.is_empty() && self.phrases.len() == self.own && self.commands() {
+            // Its own words may be said, or asked about, in more than one way.
+            let own: Vec<&str> = self
+                .frames
+                .iter()
+                .map(|f| f.prompt)
+                .filter(|&i| i >= self.filled)
+                .map(|i| &self.prompts[i].prompt[..])
+                .collect();
+            let ways: Vec<String> = own.into_iter().flat_map(called).collect();
+            self.phrases.extend(ways);
+            return Ok(self.still(1));
+        }
         if next.is_empty() {
             return self.choose(learner);
         }
         let tokenizer = learner.model.tokenizer().clone();
         let does = |ids: &[u32]| action::read(&tokenizer, ids).actions;
-        for phrase in next {
-            let Some(state) = &self.state else { break };
+        for i in next {
+            let (Some(state), phrase) = (&self.state, self.phrases[i].clone()) else { break };
             learner.session.restore(state)?;
             let answer = ask(&mut learner.session, &learner.sampler, &phrase)?;
             let doing = does(&answer);
-            if doing.is_empty() || doing.iter().any(|action| action.name == action::UNKNOWN) {
+            // Its own words do something; where they are asked about, that is said.
+            if i < self.own && doing.is_empty() || doing.iter().any(|action| action.name == action::UNKNOWN) {
                 continue;
             }
-            let talk = learner.talk(&[(&phrase, &answer)], true)?;
-            let sure = learner.reader.read(&[&talk], self.state.as_ref(), None)?.iter().all(|seen| seen.least >= SURE);
-            let known = learner.answer(vec![phrase])?;
-            if sure && known.iter().all(|known| does(&known.answer) != doing) {
+            let candidate = Candidate::new(learner, self.prompts.len(), &phrase, answer)?;
+            let follows = self.follow(learner, std::slice::from_ref(&candidate))? == [true];
+            let known = learner.answer(vec![phrase.clone()])?;
+            if follows && (i >= self.own || known.iter().all(|known| does(&known.answer) != doing)) {
                 self.about.push(self.prompts.len());
-                self.frames.push(Frame { prompt: self.prompts.len(), answer });
+                self.frames.push(candidate.frame);
                 self.prompts.extend(known);
             }
         }
@@ -185,6 +235,25 @@ impl Lesson {
         if let Some(longest) = value.into_iter().max_by_key(|word| (word.len(), word.clone())) {
             self.frames.retain(|frame| words(&text(tokenizer, &frame.answer)).any(|word| word == longest));
         }
+    }
+
+    /// Whether most frames are the statement's own words: then it names a command.
+    fn commands(&self) -> bool {
+        2 * self.frames.iter().filter(|frame| frame.prompt >= self.filled).count() > self.frames.len()
+    }
+
+    /// A statement that names a command is about nothing else. Other words, said and asked about in the same ways, are
+    /// what its gate has to be told apart from.
+    pub(super) fn command(&mut self, learner: &mut Learner) -> Result<(), Error> {
+        if self.commands() {
+            let filled = self.filled;
+            self.frames.retain(|frame| frame.prompt >= filled);
+            self.about.retain(|&i| i >= filled);
+            let others: Vec<String> = (0..OTHERS).map(|_| made_up(&mut self.random)).collect();
+            let said = others.iter().flat_map(|words| called(words).chain([words.clone()])).collect::<Vec<_>>();
+            self.others = learner.turns(said.iter().map(String::as_str))?;
+        }
+        Ok(())
     }
 
     /// Leaves out patterns where the bank itself has enough: they all ask, and nothing is asked for.

@@ -1,11 +1,12 @@
 //! One lesson, step by step.
 
 use super::bank::plain;
-use super::frames::text;
+use super::frames::{Candidate, text};
 use super::gate::Gate;
 use super::reader::Talk;
 use super::training::{Exercise, Planned, Training};
-use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show};
+use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show, tell};
+use crate::assistant::READINGS;
 use crate::error::Error;
 use crate::plastic::{Plastic, Written};
 use crate::session::Session;
@@ -71,6 +72,8 @@ pub struct Lesson {
     pub(super) prompts: Vec<Known>,
     /// Words of the statement that may be a command.
     pub(super) phrases: Vec<String>,
+    /// How many of them are the statement's; others are ways to say them.
+    pub(super) own: usize,
     /// Prompts of the bank and filled patterns.
     pub(super) filled: usize,
     /// Turn vectors in other places of a conversation, of those about the fact and of others.
@@ -79,10 +82,14 @@ pub struct Lesson {
     pub(super) split: usize,
     pub(super) groups: Vec<Vec<usize>>,
     pub(super) talks: Vec<Talk>,
+    /// Turn vectors of a command's ways with other words.
+    pub(super) others: Vec<Vec<f32>>,
     /// Prompts about the same fact.
     pub(super) about: Vec<usize>,
     /// Those of them to which the unchanged answer is no longer the most likely one.
     pub(super) changed: Vec<usize>,
+    /// Answers that may be frames.
+    pub(super) found: Vec<Candidate>,
     pub(super) frames: Vec<Frame>,
     pub(super) gate: Option<Gate>,
     /// Gates of the lessons before.
@@ -135,13 +142,16 @@ impl Lesson {
             state: None,
             prompts: learner.known.clone(),
             phrases: Vec::new(),
+            own: 0,
             filled: 0,
             placed: [Vec::new(), Vec::new()],
             split: 0,
             groups: Vec::new(),
             talks: Vec::new(),
+            others: Vec::new(),
             about: Vec::new(),
             changed: Vec::new(),
+            found: Vec::new(),
             frames: Vec::new(),
             gate: None,
             earlier,
@@ -179,6 +189,10 @@ impl Lesson {
     }
     pub(super) fn going(&mut self, of: usize) -> Step {
         self.at += 1;
+        self.still(of)
+    }
+    /// A step that does not count.
+    pub(super) fn still(&self, of: usize) -> Step {
         Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
     }
 
@@ -192,12 +206,16 @@ impl Lesson {
             return Ok(self.go(Phase::Training));
         }
         learner.session.reset()?;
-        let heard = ask(&mut learner.session, &learner.sampler, &other)?;
+        let heard = tell(&mut learner.session, &learner.sampler, &other)?;
         let known = &self.prompts[self.frames[self.at % self.frames.len()].prompt];
         let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
         let open = self.gate.as_ref().map_or(1.0, |gate| gate.open(&known.turn)).max(FRAME_OPEN);
-        let talk = learner.talk(&[(&other, &heard), (&known.prompt, &answer)], false)?;
-        self.planned.push(Planned { talk, frame: false, opens: vec![1.0, open] });
+        let mut turns = vec![(&other[..], &heard[..]); READINGS];
+        turns.push((&known.prompt, &answer));
+        // In the first readings it would be open too; training on the last one alone costs a third.
+        let mut opens = vec![0.0; READINGS - 1];
+        opens.extend([1.0, open]);
+        self.planned.push(Planned { talk: learner.talk(&turns, false)?, frame: false, opens });
         if self.at < 3 {
             let talk = learner.talk(&[(&other, &heard)], false)?;
             self.planned.push(Planned { talk, frame: false, opens: vec![1.0] });
@@ -264,20 +282,22 @@ impl Lesson {
 
 /// A statement with something else in the place of what it tells.
 pub(super) fn otherwise(said: &str, value: &[String], random: &mut Random) -> String {
-    let other = |random: &mut Random| -> String {
-        const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
-        const VOWELS: &[u8] = b"aeiou";
-        let mut word = String::new();
-        for _ in 0..2 + random.below(2) {
-            word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
-            word.push(char::from(VOWELS[random.below(VOWELS.len())]));
-        }
-        word
-    };
     let changed = said.split_whitespace().map(|word| match value.contains(&plain(word)) {
         true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + random.below(98)).to_string(),
-        true => other(random),
+        true => made_up(random),
         false => word.to_string(),
     });
     changed.collect::<Vec<_>>().join(" ")
+}
+
+/// A word that nobody says.
+pub(super) fn made_up(random: &mut Random) -> String {
+    const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
+    const VOWELS: &[u8] = b"aeiou";
+    let mut word = String::new();
+    for _ in 0..2 + random.below(2) {
+        word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
+        word.push(char::from(VOWELS[random.below(VOWELS.len())]));
+    }
+    word
 }

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Conversations that are read at once.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
 /// Graphs that are kept.
 const KEPT: usize = 6;
 
@@ -84,6 +84,8 @@ impl Talk {
 pub(super) struct Seen {
     /// The lowest probability of a token of the last answer.
     pub(super) least: f32,
+    /// The logarithm of the probability of the last answer.
+    pub(super) log_chance: f32,
     /// Whether drawing greedily gives just this answer.
     pub(super) greedy: bool,
     /// Vectors of the turns, less the background.
@@ -244,6 +246,7 @@ impl Reader {
                 let sum: f32 = row.iter().map(|x| (x - top).exp()).sum();
                 let target = row[talk.ids[at] as usize];
                 seen.least = seen.least.min((target - top).exp() / sum);
+                seen.log_chance += target - top - sum.ln();
                 seen.greedy &= target >= top;
                 if keep.is_some_and(|chances| chances(b)) {
                     seen.chances.push(row.iter().map(|x| (x - top).exp() / sum).collect());

@@ -13,7 +13,7 @@ use crate::{devices, files, heat, interrupt, learn, load, memory, output, recall
 use lichen::learn::{Learner, Teaching, named};
 use lichen::memory::Pool;
 use lichen::session::{RouteMap, Session};
-use lichen::{Model, Sampler, State};
+use lichen::{Model, Reply, Sampler, State, reread};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -174,7 +174,11 @@ impl Chat {
         }
         // Each answer its own draws, also when a seed was given: the same question twice is not the same draw twice.
         self.sampler.seed = self.sampler.seed.wrapping_add(1);
-        Ok(answer.actions.is_empty() && takes_note(&answer.text))
+        let noted = answer.stop != "interrupt" && Reply::read(tokenizer, &answer.tokens).takes_note();
+        if noted {
+            pollster::block_on(reread(&mut self.session, &prompt, &answer.tokens))?;
+        }
+        Ok(noted)
     }
 
     /// A command; what goes wrong is said and the chat goes on.
@@ -341,11 +345,6 @@ impl Chat {
         note(&faint("forgotten"));
         Ok(())
     }
-}
-
-/// Whether an answer says that it took note of something, as models of `examples/assistant` are taught to.
-fn takes_note(answer: &str) -> bool {
-    ["Got it, ", "Nice to meet you, "].iter().any(|start| answer.trim_start().starts_with(start))
 }
 
 /// Whether a turn says that the answer before was not what was meant.

@@ -11,9 +11,6 @@ import { HeatMap } from "./heat.js";
 import { MemoryPanel } from "./memory.js";
 import { offline } from "./offline.js";
 
-/** How an answer begins that took note of something; the model is taught to begin so. */
-const TAKES_NOTE = /^(Got it|Nice to meet you), /;
-
 const EXAMPLES = ["Set a timer for ten minutes.", "Turn on the light in the kitchen.", "What can you do?"];
 
 const heat = new HeatMap();
@@ -168,8 +165,7 @@ async function say(turn) {
       if (event.type === "end") {
         answer.end(event);
         conversation.keep(turn, { text: event.text, actions: event.actions }, lichen.state());
-        const noted = event.actions.length === 0 && TAKES_NOTE.test(event.text) && turn.text;
-        if (noted && lichen.info.model.learns) {
+        if (event.noted && turn.text && lichen.info.model.learns) {
           answer.offer("Remember this for good", () => (show("memory"), memory.teach(turn.text)));
         }
         heat.answer(event.route);

@@ -7,7 +7,7 @@ use crate::failure::{Done, Failure};
 use crate::output::note;
 use crate::{learn, load, readers};
 use lichen::data::{Speaker, Turn};
-use lichen::learn::{Learner, Step, Teaching, opening};
+use lichen::learn::{Learner, Phase, Step, Teaching, opening};
 use lichen::plastic::{Plastic, Written};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -118,6 +118,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     let pool = pollster::block_on(Plastic::new(&model, lessons.len()))?;
     let mut written: HashMap<u64, Written> = HashMap::new();
     let (mut seconds, mut refused, mut longest) = (Vec::new(), 0, 0f64);
+    let mut phases: Vec<(Phase, f64)> = Vec::new();
     for (i, lesson) in lessons.iter().enumerate() {
         step(i, lessons.len())?;
         let began = Instant::now();
@@ -128,9 +129,14 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
             written.iter().map(|(id, written)| (*id, written)),
         )?;
         let learned = loop {
-            let began = Instant::now();
+            let (phase, began) = (one.phase(), Instant::now());
             let next = one.step(&mut learner)?;
-            longest = longest.max(began.elapsed().as_secs_f64());
+            let took = began.elapsed().as_secs_f64();
+            longest = longest.max(took);
+            match phases.iter_mut().find(|(known, _)| *known == phase) {
+                Some((_, sum)) => *sum += took,
+                None => phases.push((phase, took)),
+            }
             match next {
                 Step::Going(..) => {}
                 Step::Refused(why) => {
@@ -160,6 +166,9 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
         pool.write(model.device(), i, &learned.written)?;
         written.insert(i as u64, learned.written);
     }
+    let phases: Vec<String> =
+        phases.iter().map(|(phase, sum)| format!("{phase:?} {:.2}", sum / lessons.len().max(1) as f64)).collect();
+    log::info!("seconds a lesson: {}", phases.join(", "));
     let mut asker = Asker::with_plastic(&model, pool)?;
     let (mut passed, mut first) = (Vec::new(), Vec::new());
     for (i, lesson) in lessons.iter().enumerate() {

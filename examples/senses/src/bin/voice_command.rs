@@ -21,7 +21,9 @@ fn speak(words: &str) -> Result<PathBuf, Error> {
 fn main() -> ExitCode {
     run(|arguments| {
         let spoken = arguments.join(" ");
-        let is_file = spoken.is_empty() || Path::new(&spoken).is_file();
+        // What looks like a file's name is one, so that a slip in it is not spoken.
+        let named = Path::new(&spoken).extension().is_some_and(|end| end.eq_ignore_ascii_case("wav"));
+        let is_file = spoken.is_empty() || named || Path::new(&spoken).is_file();
         let path = match is_file {
             true if spoken.is_empty() => input("command.wav"),
             true => PathBuf::from(&spoken),
