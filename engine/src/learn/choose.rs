@@ -11,12 +11,16 @@ use lichen_shaders::cases::Random;
 
 /// Most frames that are trained on.
 const FRAMES: usize = 24;
+/// Most tokens of their answers.
+const FRAME_TOKENS: usize = 320;
 /// Guards that are trained on beside those that the gate would open for: the nearest ones.
 const GUARDS: usize = 12;
 /// Least opening of the section for guards in training.
 pub(super) const GUARD_OPEN: f32 = 0.7;
 /// Prompts of each side whose turns are also looked at elsewhere in a conversation.
 const PLACED: usize = 48;
+/// How often each of a command's ways with other words counts among what the gate is told apart from.
+const STRESSED: usize = 10;
 /// Share of the frames for which the gate of a lesson before must open to be of the same fact.
 const REPLACED: f64 = 0.6;
 /// Frames and guards whose answers are generated in the end.
@@ -85,16 +89,22 @@ impl Lesson {
         let [here, elsewhere] = &self.placed;
         let opens: Vec<&[f32]> = self.about.iter().map(|&i| turn(i)).collect();
         let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
-        let others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().chain(&self.others).map(Vec::as_slice));
-        let others = others.collect::<Vec<_>>();
+        let mut others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().map(Vec::as_slice)).collect::<Vec<_>>();
+        // Few, and what matters most.
+        (0..STRESSED).for_each(|_| others.extend(self.others.iter().map(Vec::as_slice)));
         let all: Vec<&[f32]> = opens.iter().copied().chain(here.iter().map(Vec::as_slice)).collect();
         let shown = learner.bank.shown().iter().chain(elsewhere).map(Vec::as_slice).collect::<Vec<_>>();
         let gate = match self.teaching {
             Teaching::Name { .. } => Gate::learn_shown(&all, &shown, &mut self.random),
             _ => Gate::learn(&all, &others, &mut self.random),
         };
-        let share = |old: &Gate| opens.iter().filter(|turn| old.open(turn) > 0.5).count() as f64 / opens.len() as f64;
-        let shares = self.earlier.iter().map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
+        let opened =
+            |old: &Gate, turns: &mut dyn Iterator<Item = &[f32]>| turns.filter(|turn| old.open(turn) > 0.5).count();
+        let share = |old: &Gate| opened(old, &mut opens.iter().copied()) as f64 / opens.len() as f64;
+        // What opens for any command is not about this one.
+        let any = |old: &Gate| 2 * opened(old, &mut self.others.iter().map(Vec::as_slice)) > self.others.len();
+        let earlier = self.earlier.iter().filter(|(_, old)| !any(old));
+        let shares = earlier.map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
         self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
         // A pattern may have been filled with half a name: what it asks then is anybody's guess.
         let bank = rest.iter().filter(|&&i| i < learner.known.len());
@@ -111,7 +121,13 @@ impl Lesson {
 
     /// What is trained: the frames, and the guards that lie nearest to the gate; each alone and in one other place.
     fn plan(&mut self, learner: &Learner, gate: &Gate, near: &[usize]) -> Result<(), Error> {
-        let frames = self.frames.iter().take(FRAMES).map(|f| (f.prompt, f.answer.clone(), true)).collect::<Vec<_>>();
+        // Long answers cost what many short ones do.
+        let mut tokens = 0;
+        let frames = self.frames.iter().take(FRAMES).take_while(|frame| {
+            tokens += frame.answer.len();
+            tokens <= FRAME_TOKENS.max(frame.answer.len())
+        });
+        let frames = frames.map(|f| (f.prompt, f.answer.clone(), true)).collect::<Vec<_>>();
         let guards = near.iter().take(GUARDS).map(|&i| (i, self.prompts[i].answer.clone(), false));
         for (n, (i, answer, frame)) in frames.into_iter().chain(guards.collect::<Vec<_>>()).enumerate() {
             let other = if n % 2 == 0 { Place::Moment } else { Place::Later };

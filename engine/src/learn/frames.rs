@@ -27,6 +27,8 @@ const FARTHER: f32 = 0.12;
 const SHOWN: usize = 24;
 /// Made-up words from which a command's own are told apart.
 const OTHERS: usize = 8;
+/// Parts of a statement that are said in more than one way, where they may be a command's own words.
+const WORDS: usize = 3;
 /// Frames from the bank that are enough without patterns.
 const ENOUGH: usize = 6;
 
@@ -189,15 +191,11 @@ impl Lesson {
     fn phrases(&mut self, learner: &mut Learner, at: usize) -> Result<Step, Error> {
         let next = at * ANSWERS..self.phrases.len().min((at + 1) * ANSWERS);
         if next.is_empty() && self.phrases.len() == self.own && self.commands() {
-            // Its own words may be said, or asked about, in more than one way.
-            let own: Vec<&str> = self
-                .frames
-                .iter()
-                .map(|f| f.prompt)
-                .filter(|&i| i >= self.filled)
-                .map(|i| &self.prompts[i].prompt[..])
-                .collect();
-            let ways: Vec<String> = own.into_iter().flat_map(called).collect();
+            // Its own words may be said, or asked about, in more than one way; they are the shortest that do it.
+            let own = self.frames.iter().map(|frame| frame.prompt).filter(|&i| i >= self.filled);
+            let mut own: Vec<&str> = own.map(|i| &self.prompts[i].prompt[..]).collect();
+            own.sort_by_key(|words| words.len());
+            let ways: Vec<String> = own.into_iter().take(WORDS).flat_map(called).collect();
             self.phrases.extend(ways);
             return Ok(self.still(1));
         }
@@ -248,6 +246,10 @@ impl Lesson {
         if self.commands() {
             let filled = self.filled;
             self.frames.retain(|frame| frame.prompt >= filled);
+            // One way alone is a chance hit: the statement was not understood.
+            if self.frames.len() < 2 {
+                self.frames.clear();
+            }
             self.about.retain(|&i| i >= filled);
             let others: Vec<String> = (0..OTHERS).map(|_| made_up(&mut self.random)).collect();
             let said = others.iter().flat_map(|words| called(words).chain([words.clone()])).collect::<Vec<_>>();
