@@ -11,7 +11,7 @@ use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
 
 /// Times that a turn is read in which something was told.
-pub(crate) const READINGS: usize = 3;
+const READINGS: usize = 3;
 
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -102,7 +102,7 @@ impl Lesson {
             |old: &Gate, turns: &mut dyn Iterator<Item = &[f32]>| turns.filter(|turn| old.open(turn) > 0.5).count();
         let share = |old: &Gate| opened(old, &mut opens.iter().copied()) as f64 / opens.len() as f64;
         // What opens for any command is not about this one.
-        let any = |old: &Gate| 2 * opened(old, &mut self.others.iter().map(Vec::as_slice)) > self.others.len();
+        let any = |old: &Gate| 10 * opened(old, &mut self.others.iter().map(Vec::as_slice)) > self.others.len();
         let earlier = self.earlier.iter().filter(|(_, old)| !any(old));
         let shares = earlier.map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
         self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);

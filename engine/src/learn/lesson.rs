@@ -6,7 +6,6 @@ use super::gate::Gate;
 use super::reader::Talk;
 use super::training::{Exercise, Planned, Training};
 use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show, tell};
-use crate::assistant::READINGS;
 use crate::error::Error;
 use crate::plastic::{Plastic, Written};
 use crate::session::Session;
@@ -210,11 +209,9 @@ impl Lesson {
         let known = &self.prompts[self.frames[self.at % self.frames.len()].prompt];
         let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
         let open = self.gate.as_ref().map_or(1.0, |gate| gate.open(&known.turn)).max(FRAME_OPEN);
-        let mut turns = vec![(&other[..], &heard[..]); READINGS];
-        turns.push((&known.prompt, &answer));
-        // In the first readings it would be open too; training on the last one alone costs a third.
-        let mut opens = vec![0.0; READINGS - 1];
-        opens.extend([1.0, open]);
+        // Read twice here, though conversations read it more often, and open in the last one alone: each costs its rows.
+        let turns = [(&other[..], &heard[..]), (&other, &heard), (&known.prompt, &answer)];
+        let opens = vec![0.0, 1.0, open];
         self.planned.push(Planned { talk: learner.talk(&turns, false)?, frame: false, opens });
         if self.at < 3 {
             let talk = learner.talk(&[(&other, &heard)], false)?;
