@@ -58,9 +58,9 @@ pub struct Shape {
     pub turns: usize,
     /// Sections that a device wrote, if they are to be used.
     pub plastic: Option<Plastic>,
-    /// The first layer: with another than 0, the rows that enter it are the caller's, and so is what they open.
-    pub from: usize,
-    /// Keep the rows that enter this layer.
+    /// Begin behind this layer's own sections, with its plastic ones: what enters is the caller's, and so is what it opens.
+    pub from: Option<usize>,
+    /// Keep what enters behind this layer's own sections.
     pub keep: Option<usize>,
 }
 impl Shape {
@@ -76,7 +76,7 @@ impl Shape {
             pictures: 0,
             turns: 0,
             plastic: None,
-            from: 0,
+            from: None,
             keep: None,
         }
     }
@@ -111,8 +111,8 @@ pub struct Graph {
     pub ids: Buffer,
     /// Logits [rows, V], at the start of this buffer.
     pub logits: Buffer,
-    /// The rows that enter a later layer [rows, D], if they are kept or come from the caller.
-    pub entering: Option<View>,
+    /// What enters behind a layer's own sections, if it is kept or comes from the caller.
+    pub entering: Option<Entering>,
     /// Ids and openings of the plastic sections of each row [rows, [`OPEN`]], if there are any.
     pub opened: Option<(View, View)>,
     /// Numbers of the rows that get logits, if the caller picks them.
@@ -125,6 +125,15 @@ pub struct Graph {
     pub pictures: Option<SenseBuffers>,
     /// The route of each layer.
     pub routes: Vec<RouteBuffers>,
+}
+
+/// What comes behind a layer's own sections, where its plastic ones come in.
+#[derive(Clone, Debug)]
+pub struct Entering {
+    /// Rows of the residual stream [rows, D].
+    pub rows: View,
+    /// The normed rows [rows, D] that the layer's sections read.
+    pub normed: View,
 }
 
 /// Vectors of turns.
@@ -233,12 +242,12 @@ pub fn build_in(
         entering: None,
     };
     let mut x = match shape.from {
-        0 => b.embed(&ids)?,
-        layer => b.enter(layer),
+        None => b.embed(&ids)?,
+        Some(layer) => b.enter(layer)?,
     };
     let sounds = (shape.sounds > 0).then(|| b.hear(shape.sounds, &x)).transpose()?;
     let pictures = (shape.pictures > 0).then(|| b.see(shape.pictures, &x)).transpose()?;
-    for layer in shape.from..config.layers {
+    for layer in shape.from.map_or(0, |layer| layer + 1)..config.layers {
         b.layer = layer;
         x = match config.mixer {
             Mixer::Mcsd => b.mcsd(&x)?,
@@ -283,7 +292,7 @@ struct Builder<'a> {
     routes: Vec<RouteBuffers>,
     turns: Option<TurnBuffers>,
     opened: Option<(View, View)>,
-    entering: Option<View>,
+    entering: Option<Entering>,
 }
 
 impl Builder<'_> {
@@ -433,17 +442,18 @@ impl Builder<'_> {
         Ok(x)
     }
 
-    /// Rows from the caller, and places for what they open.
-    fn enter(&mut self, layer: usize) -> View {
+    /// What comes from the caller, with what it opens of the layer's plastic sections.
+    fn enter(&mut self, layer: usize) -> Result<View, Error> {
         self.layer = layer;
-        let rows = Buffer::new("entering", Kind::Real, Role::State, self.rows * self.c.width);
+        let input = |label, width| Buffer::new(label, Kind::Real, Role::State, self.rows * width).view();
+        let entering = Entering { rows: input("entering", self.c.width), normed: input("entering.z", self.c.width) };
         if self.shape.plastic.is_some() {
             let ids = Buffer::new("opened.ids", Kind::Index, Role::State, self.rows * OPEN);
-            let open = Buffer::new("opened", Kind::Real, Role::State, self.rows * OPEN);
-            self.opened = Some((ids.view(), open.view()));
+            self.opened = Some((ids.view(), input("opened", OPEN)));
         }
-        self.entering = Some(rows.view());
-        rows.view()
+        let x = self.plastic(&entering.normed, entering.rows.clone())?;
+        self.entering = Some(entering);
+        Ok(x)
     }
 
     /// The slope-delta block and its two halves: conv, slope, delta, gated output.

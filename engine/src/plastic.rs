@@ -53,8 +53,7 @@ pub struct Plastic {
     slabs: Vec<Buffer>,
 }
 
-/// The layers of a model that sections of the pool have a slab in: never the first one, for a lesson trains on rows that
-/// enter from a layer below.
+/// The layers of a model that sections of the pool have a slab in: never the first one, which has hardly read anything.
 pub fn layers(config: &Config) -> std::ops::Range<usize> {
     let start = config.layers.saturating_sub(LAYERS).max(config.turn_layer()).max(1);
     start.min(config.layers - 1)..config.layers

@@ -1,7 +1,7 @@
 //! The feed-forward layer of sections: the router, the picks as kernels take them, and the vectors of turns that are made
 //! of the same normed rows.
 
-use super::{Builder, RouteBuffers, TurnBuffers};
+use super::{Builder, Entering, RouteBuffers, TurnBuffers};
 use crate::error::Error;
 use crate::plastic::{KEYS, NEURONS, OPEN};
 use lichen_host::{Buffer, Recording, Role, View};
@@ -18,7 +18,9 @@ impl Builder<'_> {
         let c = self.c;
         let (rows, slots) = (self.rows as u32, c.slots());
         let gain = self.weight("ffn.norm")?;
-        let z = self.norm("ffn.z", x, gain, c.width, 1)?;
+        let kept = self.shape.keep == Some(self.layer);
+        // What is kept has buffers that no later layer takes over.
+        let z = self.norm(if kept { "z.kept" } else { "ffn.z" }, x, gain, c.width, 1)?;
         if self.shape.turns > 0 && self.layer == c.turn_layer() {
             self.turn_means(&z)?;
         }
@@ -78,17 +80,14 @@ impl Builder<'_> {
             };
             self.push(call, &[h.clone(), places.clone(), a, b, c, d, out.clone()])?;
         }
-        let kept = self.shape.keep == Some(self.layer + 1);
-        // Kept rows have a buffer that no later layer takes over.
         let y = self.scratch(if kept { "x.kept" } else { "x.ffn" }, c.width);
         let call = section_sum::call(section_sum::Params { rows, picks: slots as u32, width: c.width as u32 });
         self.push(call, &[x.clone(), out, ids, gates, y.clone()])?;
         self.routes.push(route);
-        let y = self.plastic(&said, y, kept)?;
         if kept {
-            self.entering = Some(y.clone());
+            self.entering = Some(Entering { rows: y.clone(), normed: said.clone() });
         }
-        Ok(y)
+        self.plastic(&said, y)
     }
 
     /// Finds out which sections of the plastic pool each row opens.
@@ -108,7 +107,7 @@ impl Builder<'_> {
     }
 
     /// Adds what the open sections of the plastic pool make of the normed rows z.
-    fn plastic(&mut self, z: &View, x: View, kept: bool) -> Result<View, Error> {
+    pub(super) fn plastic(&mut self, z: &View, x: View) -> Result<View, Error> {
         let (Some(pool), Some((ids, open))) = (&self.shape.plastic, self.opened.clone()) else { return Ok(x) };
         let Some(slabs) = pool.slabs(self.layer).map(Buffer::view) else { return Ok(x) };
         let (width, stride) = (self.c.width, 2 * NEURONS * self.c.width);
@@ -134,7 +133,7 @@ impl Builder<'_> {
             |from: &View, to: &View| [&[from.clone(), ids.clone()], &chunks[..], std::slice::from_ref(to)].concat();
         self.push(section_up::call(params), &args(z, &h))?;
         self.push(section_down::call(params), &args(&h, &out))?;
-        let y = self.scratch(if kept { "x.plastic.kept" } else { "x.plastic" }, width);
+        let y = self.scratch("x.plastic", width);
         let (rows, picks, width) = (self.rows as u32, OPEN as u32, width as u32);
         let call = section_sum::call(section_sum::Params { rows, picks, width });
         self.push(call, &[x, out, ids, open, y.clone()])?;

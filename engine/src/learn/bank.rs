@@ -4,6 +4,7 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Where a pattern names what a statement is about.
 const PLACE: &str = "{}";
@@ -143,7 +144,19 @@ pub(super) fn plain(word: &str) -> String {
 
 /// The words of a text, in small letters.
 pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_lowercase)
+    places(text).map(|at| text[at].to_lowercase())
+}
+
+/// Where the words of a text stand.
+pub(super) fn places(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut from = 0;
+    let parts = text.split(|c: char| !c.is_alphanumeric()).map(move |word| {
+        // What parts two words is one character.
+        let at = from..from + word.len();
+        from = at.end + text[at.end..].chars().next().map_or(0, char::len_utf8);
+        at
+    });
+    parts.filter(|at| !at.is_empty())
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Words that an answer copies from what was said. So small a model misspells one that it never met before
 //! ("monstoudar" for "misstoudar"); what was said has it right.
 
-use super::bank::words;
+use super::bank::{places, words};
 use crate::tokenizer::Tokenizer;
 use std::collections::HashSet;
-use std::ops::Range;
 
 /// Least tokens of a word that is spelled from parts, and so may be misspelled.
 const PARTS: usize = 3;
@@ -15,11 +14,8 @@ const ALIKE: f64 = 0.5;
 pub(super) fn mended(tokenizer: &Tokenizer, said: &str, old: &HashSet<String>, answer: &[u32]) -> Vec<u32> {
     let spelled = |word: &str| tokenizer.encode(&format!(" {word}")).len() >= PARTS;
     let heard: HashSet<String> = words(said).collect();
-    let sources: Vec<&str> = places(said)
-        .into_iter()
-        .map(|at| &said[at])
-        .filter(|w| !old.contains(&w.to_lowercase()) && spelled(w))
-        .collect();
+    let sources: Vec<&str> =
+        places(said).map(|at| &said[at]).filter(|w| !old.contains(&w.to_lowercase()) && spelled(w)).collect();
     // Words stand in runs of plain tokens; specials and literals stay where they are.
     let plain = |id: u32| {
         let bytes = tokenizer.decode(&[id]);
@@ -48,18 +44,6 @@ pub(super) fn mended(tokenizer: &Tokenizer, said: &str, old: &HashSet<String>, a
         match from {
             0 => all.extend_from_slice(run),
             _ => all.extend(tokenizer.encode(&(right + &text[from..]))),
-        }
-    }
-    all
-}
-
-/// Where the words of a text stand.
-fn places(text: &str) -> Vec<Range<usize>> {
-    let mut all: Vec<Range<usize>> = Vec::new();
-    for (at, c) in text.char_indices().filter(|(_, c)| c.is_alphanumeric()) {
-        match all.last_mut() {
-            Some(last) if last.end == at => last.end = at + c.len_utf8(),
-            _ => all.push(at..at + c.len_utf8()),
         }
     }
     all

@@ -156,7 +156,7 @@ impl Lesson {
             return Ok(self.still(steps + self.phrases.len().div_ceil(ANSWERS)));
         }
         if next.is_empty() {
-            return self.phrases(learner, self.at - steps);
+            return self.phrases(learner);
         }
         for i in next {
             let Some(state) = &self.state else { break };
@@ -188,8 +188,9 @@ impl Lesson {
 
     /// Parts of the statement to which the model now does something else than before: a command's own words, and other
     /// ways to say them.
-    fn phrases(&mut self, learner: &mut Learner, at: usize) -> Result<Step, Error> {
-        let next = at * ANSWERS..self.phrases.len().min((at + 1) * ANSWERS);
+    fn phrases(&mut self, learner: &mut Learner) -> Result<Step, Error> {
+        let next = self.said..self.phrases.len().min(self.said + ANSWERS);
+        self.said = next.end;
         if next.is_empty() && self.phrases.len() == self.own && self.commands() {
             // Its own words may be said, or asked about, in more than one way; they are the shortest that do it.
             let own = self.frames.iter().map(|frame| frame.prompt).filter(|&i| i >= self.filled);
@@ -249,6 +250,7 @@ impl Lesson {
             // One way alone is a chance hit: the statement was not understood.
             if self.frames.len() < 2 {
                 self.frames.clear();
+                return Ok(());
             }
             self.about.retain(|&i| i >= filled);
             let others: Vec<String> = (0..OTHERS).map(|_| made_up(&mut self.random)).collect();

@@ -73,6 +73,8 @@ pub struct Lesson {
     pub(super) phrases: Vec<String>,
     /// How many of them are the statement's; others are ways to say them.
     pub(super) own: usize,
+    /// How many were said to the model.
+    pub(super) said: usize,
     /// Prompts of the bank and filled patterns.
     pub(super) filled: usize,
     /// Turn vectors in other places of a conversation, of those about the fact and of others.
@@ -142,6 +144,7 @@ impl Lesson {
             prompts: learner.known.clone(),
             phrases: Vec::new(),
             own: 0,
+            said: 0,
             filled: 0,
             placed: [Vec::new(), Vec::new()],
             split: 0,

@@ -1,5 +1,5 @@
-//! Reads many short conversations at once: how likely each token of an answer is, the vectors of turns, and the rows
-//! that enter the layers of the plastic pool. The conversations go on from one state, or start empty.
+//! Reads many short conversations at once: how likely each token of an answer is, the vectors of turns, and what the
+//! layers of the plastic pool get. The conversations go on from one state, or start empty.
 
 use super::shown::Shown;
 use super::{ANSWER, cpu};
@@ -79,6 +79,15 @@ impl Talk {
     }
 }
 
+/// What enters behind the own sections of the plastic pool's first layer: see [`graph::Entering`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    /// [tokens, D].
+    pub(super) rows: Vec<f32>,
+    /// [tokens, D].
+    pub(super) normed: Vec<f32>,
+}
+
 /// What was seen of a conversation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -92,8 +101,8 @@ pub(super) struct Seen {
     pub(super) turns: Vec<Vec<f32>>,
     /// Probabilities of all tokens at each token of the last answer, where they are kept.
     pub(super) chances: Vec<Vec<f32>>,
-    /// Rows [tokens, D] that enter the first layer of the plastic pool, if they are kept.
-    pub(super) entering: Vec<f32>,
+    /// What the plastic pool's first layer gets, if it is kept.
+    pub(super) entering: Rows,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -154,8 +163,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads one group of conversations, all of them from a state or from the start. `keep`: the rows that enter the pool
-    /// are wanted, and for which conversations the probabilities too, of which there are many.
+    /// Reads one group of conversations, all of them from a state or from the start. `keep`: what enters the pool
+    /// is wanted, and for which conversations the probabilities too, of which there are many.
     pub(super) fn read(&mut self, talks: &[&Talk], from: Option<&State>, keep: Keep<'_>) -> Result<Vec<Seen>, Error> {
         let most =
             |of: fn(&Talk) -> usize, step: usize| talks.iter().map(|t| of(t)).sum::<usize>().next_multiple_of(step);
@@ -236,7 +245,8 @@ impl Reader {
         let (vocab, width, dim) = (config.vocab, config.width, config.turn);
         let logits: Vec<f32> = cpu.values(&graph.logits.slice(0, asked * vocab))?;
         let means: Vec<f32> = cpu.values(&turns.means.view())?;
-        let entering: Vec<f32> = if keep.is_some() { cpu.values(entering)? } else { Vec::new() };
+        let kept =
+            keep.map(|_| Ok::<_, Error>([cpu.values(&entering.rows)?, cpu.values(&entering.normed)?])).transpose()?;
         let (mut rows, mut means) = (logits.chunks(vocab), means.chunks(dim));
         let mut all = Vec::with_capacity(talks.len());
         for (b, talk) in talks.iter().enumerate() {
@@ -255,8 +265,9 @@ impl Reader {
             for (_, mean) in talk.turns.iter().zip(&mut means) {
                 seen.turns.push(mean.iter().zip(&self.background).map(|(m, b)| m - b).collect());
             }
-            if keep.is_some() {
-                seen.entering = entering[b * steps * width..][..talk.ids.len() * width].to_vec();
+            if let Some([rows, normed]) = &kept {
+                let own = b * steps * width..(b * steps + talk.ids.len()) * width;
+                seen.entering = Rows { rows: rows[own.clone()].to_vec(), normed: normed[own].to_vec() };
             }
             all.push(seen);
         }

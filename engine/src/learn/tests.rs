@@ -81,7 +81,9 @@ fn reading_many_is_reading_each() {
             assert!((seen.least - want).abs() < 1e-4 * want, "{} is not {want}", seen.least);
             assert_eq!(seen.turns.len(), talk.turns.len());
             assert!(seen.turns.iter().all(|turn| turn.len() == TURN && turn.iter().all(|x| x.is_finite())));
-            assert_eq!(seen.entering.len(), talk.ids.len() * model.config().width);
+            for entering in [&seen.entering.rows, &seen.entering.normed] {
+                assert_eq!(entering.len(), talk.ids.len() * model.config().width);
+            }
             assert_eq!(seen.chances.len(), talk.answer().len());
         }
     }

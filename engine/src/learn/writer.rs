@@ -5,6 +5,7 @@
 //! goes on from the states that they leave.
 
 use super::cpu;
+use super::reader::Rows;
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
 use crate::model::Model;
@@ -24,11 +25,11 @@ const CLIP: f64 = 1.0;
 /// Rows that run at once: their activations and gradients are most of what a lesson needs of memory.
 const ROWS: usize = 128;
 
-/// One conversation to train on, of which the lower layers have been computed.
+/// One conversation to train on, of which everything below the section has been computed.
 #[derive(Clone, Debug)]
 pub(super) struct Sequence {
-    /// Rows [rows, D] that enter the first layer of the pool.
-    pub(super) entering: Vec<f32>,
+    /// What enters behind the own sections of the pool's first layer.
+    pub(super) entering: Rows,
     /// Rows.
     pub(super) rows: usize,
     /// How far the section is open at rows; at all others it is shut.
@@ -107,7 +108,7 @@ impl Group {
 
 pub(super) struct Writer {
     sequences: Vec<Sequence>,
-    /// Of each sequence, the states of the pool's layers where the section first opens, part by part.
+    /// Of each sequence, the states of the layers above where the section first opens, part by part.
     states: Vec<Vec<Vec<f32>>>,
     /// What comes before that, until it has run.
     before: Vec<Group>,
@@ -166,7 +167,7 @@ impl Writer {
             let mut activations = Pool::default();
             let group = |members: Vec<usize>| -> Result<Group, Error> {
                 let state = StateBuffers::declare(config, members.len());
-                let shape = Shape { from: layers.start, ..shape(&members, steps(&members)) };
+                let shape = Shape { from: Some(layers.start), ..shape(&members, steps(&members)) };
                 let graph = graph::build_in(&mut activations, config, &upper, &state, device, &shape, None)?;
                 Ok(Group { members, graph, state })
             };
@@ -180,7 +181,7 @@ impl Writer {
         // Where nothing comes before, the states are those of an empty stream.
         let empty = StateBuffers::declare(config, 1);
         let empty: Vec<Vec<f32>> =
-            empty.layers[layers.start..].iter().flatten().map(|(_, buffer)| vec![0.0; buffer.len()]).collect();
+            empty.layers[layers.start + 1..].iter().flatten().map(|(_, buffer)| vec![0.0; buffer.len()]).collect();
         let mut counts = [0f32; 2];
         for (_, target) in sequences.iter().flat_map(|s| &s.targets) {
             counts[usize::from(matches!(target, Target::Same(_)))] += 1.0;
@@ -238,19 +239,20 @@ impl Writer {
     fn lead_up(&mut self, model: &Model, group: &Group) -> Result<(), Error> {
         let (config, device, cpu) = (model.config(), model.device(), cpu(model)?);
         let (steps, width) = (group.steps(), config.width);
-        let mut entering = vec![0f32; group.members.len() * steps * width];
-        for (rows, &i) in entering.chunks_mut(steps * width).zip(&group.members) {
+        let mut rows = vec![0f32; group.members.len() * steps * width];
+        for (rows, &i) in rows.chunks_mut(steps * width).zip(&group.members) {
             let sequence = &self.sequences[i];
             let start = sequence.start() * width;
-            rows[steps * width - start..].copy_from_slice(&sequence.entering[..start]);
+            rows[steps * width - start..].copy_from_slice(&sequence.entering.rows[..start]);
         }
-        let Some(rows) = &group.graph.entering else {
+        let Some(entering) = &group.graph.entering else {
             return Err(Error::Memory("a graph for writing lacks an end".into()));
         };
-        device.write(rows, &entering)?;
+        // The section is shut, so that nothing reads what is normed.
+        device.write(&entering.rows, &rows)?;
         group.state.reset(device)?;
         device.run(&group.graph.recording, 1)?;
-        let parts = group.state.layers[plastic::layers(config).start..].iter().flatten();
+        let parts = group.state.layers[plastic::layers(config).start + 1..].iter().flatten();
         for (part, (_, buffer)) in parts.enumerate() {
             let all: Vec<f32> = cpu.values(&buffer.view())?;
             for (state, &i) in all.chunks(buffer.len() / group.members.len()).zip(&group.members) {
@@ -264,14 +266,15 @@ impl Writer {
         let (config, device, cpu) = (model.config(), model.device(), cpu(model)?);
         let group = &self.groups[self.next];
         let (width, vocab, steps, count) = (config.width, config.vocab, group.steps(), group.members.len());
-        let mut entering = vec![0f32; count * steps * width];
+        let mut entering = Rows { rows: vec![0.0; count * steps * width], normed: vec![0.0; count * steps * width] };
         let (mut ids, mut open) = (vec![NONE; count * steps * OPEN], vec![0f32; count * steps * OPEN]);
         let mut picked = Vec::new();
         for (b, &i) in group.members.iter().enumerate() {
             let s = &self.sequences[i];
             let start = s.start();
-            let rows = &s.entering[start * width..s.rows * width];
-            entering[b * steps * width..][..rows.len()].copy_from_slice(rows);
+            let (from, to) = (start * width..s.rows * width, b * steps * width);
+            entering.rows[to..][..from.len()].copy_from_slice(&s.entering.rows[from.clone()]);
+            entering.normed[to..][..from.len()].copy_from_slice(&s.entering.normed[from]);
             for &(row, by) in s.open.iter().filter(|(_, by)| *by > 0.0) {
                 let at = (b * steps + row - start) * OPEN;
                 (ids[at], open[at]) = (0, by);
@@ -279,16 +282,17 @@ impl Writer {
             picked.extend(s.targets.iter().map(|(row, _)| (b * steps + row - start) as u32));
         }
         let ends = (&group.graph.entering, &group.graph.opened, &group.graph.picked);
-        let (Some(rows), Some((to_ids, to_open)), Some(to_picked)) = ends else {
+        let (Some(to_entering), Some((to_ids, to_open)), Some(to_picked)) = ends else {
             return Err(Error::Memory("a graph for writing lacks an end".into()));
         };
         picked.resize(to_picked.len(), 0);
-        device.write(rows, &entering)?;
+        device.write(&to_entering.rows, &entering.rows)?;
+        device.write(&to_entering.normed, &entering.normed)?;
         device.write(to_ids, &ids)?;
         device.write(to_open, &open)?;
         device.write(&to_picked.view(), &picked)?;
         group.state.reset(device)?;
-        let parts = group.state.layers[plastic::layers(config).start..].iter().flatten();
+        let parts = group.state.layers[plastic::layers(config).start + 1..].iter().flatten();
         for (part, (_, buffer)) in parts.enumerate() {
             let states: Vec<f32> = group.members.iter().flat_map(|&i| self.states[i][part].iter().copied()).collect();
             device.write(&buffer.view(), &states)?;
@@ -360,8 +364,8 @@ impl Writer {
     }
 }
 
-/// The layers of the pool and what stands after them, for gradients to go through: sections as the model holds them,
-/// and the rest as floats.
+/// What stands above the section's first layer, for gradients to go through: sections as the model holds them, and the
+/// rest as floats.
 async fn upper(model: &Model) -> Result<Weights, Error> {
     let (config, device) = (model.config(), model.device());
     let first = plastic::layers(config).start;
@@ -369,7 +373,7 @@ async fn upper(model: &Model) -> Result<Weights, Error> {
     for parts in model.weights().iter() {
         let name = &parts.spec.name;
         let layer = name.strip_prefix("layers.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        if layer.map_or(name == "embed" || name == "norm", |layer| layer >= first) {
+        if layer.map_or(name == "embed" || name == "norm", |layer| layer > first) {
             match parts.spec.is_sections() || parts.format.is_none() {
                 true => upper.share(name, model.weights())?,
                 false => upper.upload(device, name, &model.weights().download(device, name).await?)?,
