@@ -7,11 +7,14 @@ use crate::frontend::{Picture, Sound};
 use crate::model::Model;
 use crate::sampler::Sampler;
 use crate::session::Session;
+use crate::state::State;
 use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
 
 /// Times that a turn is read in which something was told.
 const READINGS: usize = 3;
+/// Tokens of an answer that tell whether it takes note.
+const BEGINNING: usize = 8;
 
 /// What a model answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,8 +46,45 @@ impl Reply {
     }
 }
 
+/// After a turn was taken in: where it opened sections that a device wrote, but the unchanged model would take note of it,
+/// something is told and not asked for. Then the sections are muted, and the session stands as if they had been shut. Says
+/// whether. `before` is its state before the turn.
+///
+/// # Errors
+/// Those of the session.
+pub async fn was_told(session: &mut Session, before: &State, prompt: &Example) -> Result<bool, Error> {
+    if !session.opened().await? {
+        return Ok(false);
+    }
+    session.restore(before)?;
+    shut(session, prompt).await?;
+    let mut ids = Vec::new();
+    let sampler = Sampler { temperature: 0.0, ..Sampler::for_model(session.model()) };
+    let keep = |id| {
+        ids.push(id);
+        true
+    };
+    session.generate(&sampler, BEGINNING, keep).await?;
+    let told = Reply::read(session.model().tokenizer(), &ids).takes_note();
+    session.restore(before)?;
+    match told {
+        true => shut(session, prompt).await?,
+        false => session.perceive(prompt).await?,
+    }
+    Ok(told)
+}
+
+/// Feeds a turn and mutes what it opens.
+async fn shut(session: &mut Session, prompt: &Example) -> Result<(), Error> {
+    session.mute(true);
+    let fed = session.perceive(prompt).await;
+    session.mute(false);
+    fed
+}
+
 /// Reads a turn and the answer that took note of it again, so that the state holds what was told more firmly: "Just read
-/// twice" (arXiv 2407.05483). The answer stands at the end of the session, and does so again.
+/// twice" (arXiv 2407.05483). The answer stands at the end of the session, and does so again. What a device learned about
+/// the same is muted from then on: what the conversation was told wins.
 ///
 /// # Errors
 /// Those of the session; [`Error::Tokenizer`]: the vocabulary has no end of turns.
@@ -56,7 +96,7 @@ pub async fn reread(session: &mut Session, prompt: &Example, answer: &[u32]) -> 
         if prompt.ids.first() != Some(&end) {
             session.prefill(&[end]).await?;
         }
-        session.perceive(prompt).await?;
+        shut(session, prompt).await?;
         session.prefill(answer).await?;
     }
     Ok(())
@@ -119,7 +159,14 @@ impl Assistant {
 
     /// The answer to a prompt, at most `most` tokens of it.
     pub async fn answer(&mut self, prompt: &Example, most: usize) -> Result<Reply, Error> {
+        let before = match self.session.learned() {
+            true => Some(self.session.state().await?),
+            false => None,
+        };
         self.session.perceive(prompt).await?;
+        if let Some(before) = &before {
+            was_told(&mut self.session, before, prompt).await?;
+        }
         let mut ids = Vec::new();
         let sampler = self.sampler.suited(self.session.model(), prompt);
         self.session

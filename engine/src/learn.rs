@@ -11,6 +11,7 @@
 
 mod bank;
 mod choose;
+mod command;
 mod consolidate;
 mod copies;
 mod frames;
@@ -329,9 +330,9 @@ fn vectors(reader: &mut Reader, talks: &[Talk]) -> Result<Vec<Vec<f32>>, Error> 
     Ok(turns)
 }
 
-/// How far a lesson's section opens for a turn with this vector, from 0 to 1.
-pub fn opening(written: &Written, turn: &[f32]) -> f32 {
-    Gate::of(written, turn.len()).open(turn)
+/// How far a lesson's section opens for a turn in which this is said, and which has this vector, from 0 to 1.
+pub fn opening(written: &Written, said: &str, turn: &[f32]) -> f32 {
+    Gate::of(written, turn.len()).opens(said, turn)
 }
 
 /// How many of a lesson's prompts a session answers as it taught them, each in a conversation of its own. The session

@@ -19,6 +19,7 @@ mod init;
 pub mod learn;
 pub mod memory;
 pub mod model;
+pub mod phrase;
 pub mod plastic;
 mod residency;
 pub mod sampler;
@@ -35,7 +36,7 @@ pub mod weights;
 pub mod when;
 
 pub use action::{Action, Catalogue};
-pub use assistant::{Assistant, Reply, reread};
+pub use assistant::{Assistant, Reply, reread, was_told};
 pub use checkpoint::{Checkpoint, write_random};
 pub use config::{Config, Mixer};
 pub use error::Error;

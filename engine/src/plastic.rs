@@ -8,11 +8,16 @@
 use crate::config::Config;
 use crate::error::Error;
 use crate::model::Model;
+use crate::phrase::{MOST, Phrase, words};
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::kernel::Kind;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// K': sections of the pool that a turn can open.
 pub const OPEN: usize = 4;
+/// Sections that a stream can mute.
+pub const MUTED: usize = 8;
 /// Keys of a section.
 pub const KEYS: usize = 2;
 /// E': neurons of a section of the pool.
@@ -25,6 +30,8 @@ const SHUT: f32 = 2.0;
 /// One section: what a lesson writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
+    /// Words of its own, whose saying opens it; then nothing else does.
+    pub phrase: Option<Phrase>,
     /// How near a turn's vector must be to a key for the gate to open, as a cosine.
     pub theta: f32,
     /// Keys [[`KEYS`], turn], in the space of turn vectors less their background.
@@ -51,6 +58,8 @@ pub struct Plastic {
     marks: [u32; 3],
     gate: Buffer,
     slabs: Vec<Buffer>,
+    /// Sections that have words of their own.
+    phrases: Arc<Mutex<HashMap<usize, Phrase>>>,
 }
 
 /// The layers of a model that sections of the pool have a slab in: never the first one, which has hardly read anything.
@@ -82,6 +91,7 @@ impl Plastic {
             capacity,
             marks: [mark("<user>")?, mark("<lichen>")?, mark("<end>")?],
             gate: buffer("plastic gate".into(), dim + capacity * (1 + KEYS * dim)),
+            phrases: Arc::default(),
             slabs: layers.map(|layer| buffer(format!("{layer}.plastic"), capacity * 2 * half)).collect(),
         };
         let background = model.weights().download(device, "turn.background").await?;
@@ -108,18 +118,38 @@ impl Plastic {
         for (buffer, slab) in self.slabs.iter().zip(&written.slabs) {
             device.write(&buffer.slice(section * 2 * self.half, 2 * self.half), slab)?;
         }
-        device.write(&self.keys(section), &[&[written.theta], &written.keys[..]].concat())?;
+        let theta = if written.phrase.is_some() { SHUT } else { written.theta };
+        device.write(&self.keys(section), &[&[theta], &written.keys[..]].concat())?;
+        self.name(section, written.phrase);
         Ok(())
     }
     /// Shuts a section for good; its place is free.
     pub fn shut(&self, device: &Device, section: usize) -> Result<(), Error> {
         let shut = self.shut_section();
+        self.name(section, None);
         Ok(device.write(&self.keys(section), &[&[shut.theta], &shut.keys[..]].concat())?)
+    }
+    fn name(&self, section: usize, phrase: Option<Phrase>) {
+        let mut phrases = self.phrases.lock().unwrap_or_else(PoisonError::into_inner);
+        match phrase {
+            Some(phrase) => drop(phrases.insert(section, phrase)),
+            None => drop(phrases.remove(&section)),
+        }
+    }
+    /// The section whose own words were said: that with the most, of equals the first.
+    pub fn named(&self, said: &str) -> Option<usize> {
+        let phrases = self.phrases.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = phrases.values().map(|phrase| phrase.count).max()?.min(MOST as u32);
+        let said: Vec<String> = words(said).collect();
+        (1..=longest).rev().find_map(|count| {
+            let found: Vec<Phrase> = Phrase::within(&said, count).collect();
+            phrases.iter().filter(|(_, phrase)| found.contains(phrase)).map(|(&section, _)| section).min()
+        })
     }
 
     /// A section that never opens, without slabs.
     pub(crate) fn shut_section(&self) -> Written {
-        Written { theta: SHUT, keys: vec![0.0; KEYS * self.dim], slabs: Vec::new() }
+        Written { phrase: None, theta: SHUT, keys: vec![0.0; KEYS * self.dim], slabs: Vec::new() }
     }
     /// The threshold and the keys of a section.
     fn keys(&self, section: usize) -> lichen_host::View {

@@ -16,9 +16,9 @@ use crate::config::Config;
 use crate::data::{Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
 use crate::grammar::FREE;
-use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers};
+use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers, UNNOTED};
 use crate::model::Model;
-use crate::plastic::Plastic;
+use crate::plastic::{MUTED, OPEN, Plastic};
 use crate::state::{HISTORY, State, fingerprint};
 use lichen_host::{Buffer, Device, Role};
 use lichen_shaders::NONE;
@@ -47,6 +47,10 @@ pub struct Session {
     history: VecDeque<u32>,
     /// Where the stream stands in the model's grammar.
     written: u32,
+    /// What a person said so far, in the middle of a turn.
+    said: Option<Vec<u32>>,
+    /// Whether what turns open is muted.
+    muting: bool,
     /// The route of the last token fed: its buffers and its row.
     last: Vec<RouteBuffers>,
     last_row: usize,
@@ -103,6 +107,8 @@ impl Session {
             position: 0,
             history: VecDeque::new(),
             written: FREE,
+            said: None,
+            muting: false,
             last,
             last_row: 0,
             stale,
@@ -233,6 +239,9 @@ impl Session {
         self.history = state.history.iter().copied().collect();
         // An action that began longer ago than the history goes back is text from here on.
         self.written = state.history.iter().fold(FREE, |written, &token| self.follow(written, token));
+        // So is a turn.
+        self.said = None;
+        state.history.iter().for_each(|&token| self.listen(token));
         self.last.clear();
         self.set_stale(None);
         self.torn = false;
@@ -245,6 +254,7 @@ impl Session {
         self.position = 0;
         self.history.clear();
         self.written = FREE;
+        self.said = None;
         self.last.clear();
         self.set_stale(None);
         self.torn = false;
@@ -291,6 +301,7 @@ impl Session {
     fn accept(&mut self, token: u32) {
         self.position = self.position.wrapping_add(1);
         self.written = self.follow(self.written, token);
+        self.listen(token);
         self.history.push_back(token);
         if self.history.len() > HISTORY {
             self.history.pop_front();
@@ -302,8 +313,72 @@ impl Session {
         self.model.grammar().map_or(written, |grammar| grammar.follow(written, token))
     }
 
+    /// Follows what a person says.
+    fn listen(&mut self, token: u32) {
+        if let Some(plastic) = &self.plastic {
+            let [user, answer, end] = plastic.marks();
+            match &mut self.said {
+                said if token == user => *said = Some(Vec::new()),
+                said if token == answer || token == end => *said = None,
+                Some(said) => said.push(token),
+                None => {}
+            }
+        }
+    }
+
+    /// From now on what turns open of the pool is muted: shut at once and for the rest of the stream, because it knows
+    /// better what they are about. Or no longer; what is muted stays so.
+    pub fn mute(&mut self, on: bool) {
+        self.muting = on;
+    }
+    /// Nothing is muted any more. The places of a pool are numbers: where other sections took them, those that were muted
+    /// are not known again.
+    pub fn unmute(&mut self) -> Result<(), Error> {
+        match self.latch() {
+            Some(latch) => Ok(self.device().write(&latch.slice(latch.len() - MUTED, MUTED), &[0f32; MUTED])?),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a pool of sections that a device wrote.
+    pub fn learned(&self) -> bool {
+        self.plastic.is_some()
+    }
+    /// Whether some of them are open.
+    pub async fn opened(&self) -> Result<bool, Error> {
+        let Some(latch) = self.latch().filter(|_| self.learned()) else { return Ok(false) };
+        // The ids that are held stand behind the turn's sum and its rows.
+        let held: Vec<f32> = self.device().read(&latch.slice(self.config().turn + 1, OPEN)).await?;
+        Ok(held.iter().any(|id| *id != 0.0))
+    }
+    fn latch(&self) -> Option<&Buffer> {
+        let layer = self.state.layers.get(self.config().turn_layer()).filter(|_| self.config().turn > 0)?;
+        layer.iter().find(|(name, _)| *name == "latch").map(|(_, latch)| latch)
+    }
+
+    /// Writes the notes of rows of tokens: which section of the pool a turn that ends there names, and whether what it
+    /// opens is muted. `to` is where they are looked for, if anything is.
+    fn note(&self, to: Option<&Buffer>, tokens: &[u32]) -> Result<(), Error> {
+        let (Some(plastic), Some(to)) = (&self.plastic, to) else { return Ok(()) };
+        let [user, answer, _] = plastic.marks();
+        let mut notes = vec![UNNOTED; tokens.len()];
+        for (at, _) in tokens.iter().enumerate().filter(|(_, token)| **token == answer) {
+            let before = &tokens[..at];
+            // What was said began here, or in what was fed before.
+            let (earlier, since) = match before.iter().rposition(|&token| token == user) {
+                Some(start) => (&[][..], &before[start + 1..]),
+                None => (self.said.as_deref().unwrap_or_default(), before),
+            };
+            let said = self.model.tokenizer().decode(&[earlier, since].concat());
+            let section = plastic.named(&String::from_utf8_lossy(&said));
+            notes[at] = [section.map_or(NONE, |section| section as u32), u32::from(self.muting)];
+        }
+        Ok(self.device().write(&to.view(), notes.as_flattened())?)
+    }
+
     async fn feed(&mut self, token: u32) -> Result<(), Error> {
         self.device().write(&self.one.ids.view(), &[token])?;
+        self.note(self.one.notes.as_ref(), &[token])?;
         self.torn = !self.one.heads.is_empty();
         self.run(&self.one).await?;
         self.torn = false;
@@ -347,6 +422,7 @@ impl Session {
             None => self.build_chunk(form)?,
         };
         self.device().write(&graph.ids.view(), tokens)?;
+        self.note(graph.notes.as_ref(), tokens)?;
         let senses = [(&graph.sounds, sounds, HEARD, 0), (&graph.pictures, pictures, SEEN, patch)];
         for (buffers, input, place, first) in senses {
             let Some(buffers) = buffers else { continue };

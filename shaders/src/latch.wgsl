@@ -2,9 +2,11 @@
 //!use order
 // Gate of the plastic pool: at the answer token u = mean of x since the user token, less the background, and
 // open_s = max(0, tanh(24 (max over keys of cos(key, u) - theta_s))) of the most open sections, held to the end token.
-// x [batch, steps, dim], tokens [batch, steps], gate [dim + sections (1 + keys dim)]: background, then theta and keys,
-// state [batch, dim + 1 + 2 picks]: sum, count, ids + 1, open; ids and open [batch, steps, picks].
-// One workgroup a stream, dim up to 1024, picks up to 64.
+// Where an answer token's first note names a section, that one alone is held, fully open; where its second is not 0, what
+// it opens is not held, but muted from then on.
+// x [batch, steps, dim], tokens [batch, steps], notes [batch, steps, 2], gate [dim + sections (1 + keys dim)]: background, then theta and keys,
+// state [batch, dim + 1 + 2 picks + muted]: sum, count, ids + 1, open, muted ids + 1; ids and open [batch, steps, picks].
+// One workgroup a stream, dim up to 1024, picks and muted up to 64.
 
 struct Params {
     batch: u32,
@@ -13,6 +15,7 @@ struct Params {
     sections: u32,
     keys: u32,
     picks: u32,
+    muted: u32,
     user: u32,
     answer: u32,
     end: u32,
@@ -20,12 +23,13 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
-@group(0) @binding(2) var<storage, read> gate: array<f32>;
-@group(0) @binding(3) var<storage, read_write> state: array<f32>;
-@group(0) @binding(4) var<storage, read> live: array<u32>;
-@group(0) @binding(5) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(6) var<storage, read_write> open: array<f32>;
-@group(0) @binding(7) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> notes: array<u32>;
+@group(0) @binding(3) var<storage, read> gate: array<f32>;
+@group(0) @binding(4) var<storage, read_write> state: array<f32>;
+@group(0) @binding(5) var<storage, read> live: array<u32>;
+@group(0) @binding(6) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(7) var<storage, read_write> open: array<f32>;
+@group(0) @binding(8) var<uniform> p: Params;
 
 // (key, id) of the best sections so far, best first, then of the 64 at hand; key 0 is an empty place.
 var<workgroup> pool: array<vec2<u32>, 128>;
@@ -33,9 +37,43 @@ var<workgroup> pool: array<vec2<u32>, 128>;
 var<workgroup> sum: array<f32, 1024>;
 var<workgroup> held: array<u32, 64>;
 var<workgroup> held_open: array<f32, 64>;
-var<workgroup> token_now: u32;
+var<workgroup> muted: array<u32, 64>;
+// The token of the row and its notes; what is muted is not named.
+var<workgroup> row_now: vec3<u32>;
 
 const EMPTY = vec2<u32>(0u, 0xFFFFFFFFu);
+
+fn is_muted(section: u32) -> bool {
+    for (var i = 0u; i < p.muted; i++) {
+        if (muted[i] == section + 1u) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// One invocation: what is held by the row is muted instead; the oldest make way.
+fn mute_held() {
+    for (var k = 0u; k < p.picks; k++) {
+        let id = held[k];
+        held[k] = 0u;
+        held_open[k] = 0.0;
+        if (id == 0u || p.muted == 0u) {
+            continue;
+        }
+        var at = 0u;
+        while (at < p.muted && muted[at] != 0u) {
+            at++;
+        }
+        if (at == p.muted) {
+            at = p.muted - 1u;
+            for (var i = 0u; i < at; i++) {
+                muted[i] = muted[i + 1u];
+            }
+        }
+        muted[at] = id;
+    }
+}
 
 // max over keys of cos(key, u) - theta, or -1 for a section that stays shut; u is `sum` by then.
 fn margin_of(section: u32) -> f32 {
@@ -76,7 +114,7 @@ fn rank_sections(lane: u32) {
     pool[lane] = EMPTY;
     for (var base = 0u; base < p.sections; base += 64u) {
         var fresh = EMPTY;
-        if (base + lane < p.sections) {
+        if (base + lane < p.sections && !is_muted(base + lane)) {
             let margin = margin_of(base + lane);
             if (margin > 0.0) {
                 fresh = vec2<u32>(order_key(margin), base + lane);
@@ -110,7 +148,7 @@ fn main(
     if (stream >= p.batch) {
         return;
     }
-    let at = stream * (p.dim + 1u + 2u * p.picks);
+    let at = stream * (p.dim + 1u + 2u * p.picks + p.muted);
     for (var i = lane; i < p.dim; i += 64u) {
         sum[i] = state[at + i];
     }
@@ -120,11 +158,17 @@ fn main(
         held[lane] = u32(state[at + p.dim + 1u + lane]);
         held_open[lane] = state[at + p.dim + 1u + p.picks + lane];
     }
+    if (lane < p.muted) {
+        muted[lane] = u32(state[at + p.dim + 1u + 2u * p.picks + lane]);
+    }
+    workgroupBarrier();
     for (var row = stream * p.steps; row < (stream + 1u) * p.steps; row++) {
         if (lane == 0u) {
-            token_now = tokens[row];
+            let named = notes[2u * row];
+            row_now = vec3<u32>(tokens[row], select(named, 0xFFFFFFFFu, is_muted(named)), notes[2u * row + 1u]);
         }
-        let token = workgroupUniformLoad(&token_now);
+        let now = workgroupUniformLoad(&row_now);
+        let token = now.x;
         if (token == p.user) {
             for (var i = lane; i < p.dim; i += 64u) {
                 sum[i] = 0.0;
@@ -143,7 +187,13 @@ fn main(
                 held_open[lane] = 0.0;
             }
         }
-        if (token == p.answer) {
+        if (token == p.answer && now.y != 0xFFFFFFFFu) {
+            if (lane == 0u && count > 0.0) {
+                held[0] = now.y + 1u;
+                held_open[0] = 1.0;
+            }
+            workgroupBarrier();
+        } else if (token == p.answer) {
             for (var i = lane; i < p.dim; i += 64u) {
                 sum[i] = sum[i] / max(count, 1.0) - gate[i];
             }
@@ -157,6 +207,12 @@ fn main(
                 }
                 held[place] = mine.y + 1u;
                 held_open[place] = tanh_safe(24.0 * order_value(mine.x));
+            }
+            workgroupBarrier();
+        }
+        if (token == p.answer && now.z != 0u) {
+            if (lane == 0u) {
+                mute_held();
             }
             workgroupBarrier();
         }
@@ -185,5 +241,8 @@ fn main(
     if (lane < p.picks) {
         state[at + p.dim + 1u + lane] = f32(held[lane]);
         state[at + p.dim + 1u + p.picks + lane] = held_open[lane];
+    }
+    if (lane < p.muted) {
+        state[at + p.dim + 1u + 2u * p.picks + lane] = f32(muted[lane]);
     }
 }

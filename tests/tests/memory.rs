@@ -49,7 +49,11 @@ fn learned(seed: u64) -> Learned {
     let keys = normal(KEYS * config.turn);
     let slabs = layers(&config).map(|_| normal(2 * NEURONS * config.width)).collect();
     let receipt = Receipt { frames: seed as usize, ..Receipt::default() };
-    Learned { written: Written { theta: 0.5, keys, slabs }, receipt, frames: vec![(said(seed), "yes".into())] }
+    Learned {
+        written: Written { phrase: None, theta: 0.5, keys, slabs },
+        receipt,
+        frames: vec![(said(seed), "yes".into())],
+    }
 }
 
 fn merged(lessons: [u64; 2], seed: u64) -> Merged {

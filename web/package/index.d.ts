@@ -169,7 +169,7 @@ export type Teaching =
   | { name: string; sound: Sound };
 
 export interface LessonProgress {
-  phase: "preparing" | "hearing" | "asking" | "answering" | "choosing" | "guarding" | "training" | "checking";
+  phase: "preparing" | "hearing" | "asking" | "answering" | "choosing" | "training" | "checking";
   /** Of this phase, 0 to 1. */
   share: number;
 }

@@ -12,7 +12,9 @@ use js_sys::Function;
 use lichen::action::{Heard, Reader};
 use lichen::data::Example;
 use lichen::when::Moment;
-use lichen::{Action, Choice, Device, Error, Model, Reply, Sampler, Session, State, Stop, Utf8Stream, reread};
+use lichen::{
+    Action, Choice, Device, Error, Model, Reply, Sampler, Session, State, Stop, Utf8Stream, reread, was_told,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -122,11 +124,19 @@ impl Lichen {
         sampler.validate(self.model.config().vocab).map_err(thrown)?;
         let routes = options.routes && self.model.config().sections > 0;
         let mut said = json!({ "tokens": prompt.ids.len() });
+        let before = match (self.session.learned(), &self.stands) {
+            (false, _) => None,
+            (true, Some(stands)) => Some(stands.clone()),
+            (true, None) => Some(self.session.state().await.map_err(thrown)?),
+        };
         if routes {
             let map = self.session.perceive_routed(&prompt).await.map_err(thrown)?;
             said["route"] = of_map(self.model.tokenizer(), &prompt.ids, &map);
         } else {
             self.session.perceive(&prompt).await.map_err(thrown)?;
+        }
+        if let Some(before) = &before {
+            was_told(&mut self.session, before, &prompt).await.map_err(thrown)?;
         }
         self.answer = Some(Answer {
             sampler,

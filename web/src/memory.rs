@@ -79,19 +79,27 @@ impl Lichen {
     /// Lets the conversation have what the memory holds, from the next token on. Between answers.
     pub async fn use_memory(&mut self) -> Result<(), JsValue> {
         let Some(memory) = &self.lessons.memory else { return Ok(()) };
+        let before = self.lessons.pool.as_ref().map(Pool::lessons);
         let fits = match &mut self.lessons.pool {
             Some(pool) => pool.update(memory, &self.model).map_err(thrown)?,
             // Where nothing was learned nothing has to be looked at.
             None => memory.open_lessons().map_err(thrown)?.is_empty(),
         };
         if fits {
+            // Muted sections are known by their places.
+            if before != self.lessons.pool.as_ref().map(Pool::lessons) {
+                self.session.unmute().map_err(thrown)?;
+                self.stands = Some(self.session.state().await.map_err(thrown)?);
+            }
             return Ok(());
         }
         let pool = memory.pool(&self.model).await.map_err(thrown)?;
         let mut session = Session::with_plastic(self.model.clone(), Some(pool.plastic().clone())).map_err(thrown)?;
         if self.session.position() > 0 {
             session.restore(&self.session.state().await.map_err(thrown)?).map_err(thrown)?;
+            session.unmute().map_err(thrown)?;
         }
+        self.stands = Some(session.state().await.map_err(thrown)?);
         (self.session, self.aside, self.lessons.pool) = (session, None, Some(pool));
         Ok(())
     }
@@ -253,7 +261,6 @@ fn doing(phase: Phase) -> &'static str {
         Phase::Asking => "asking",
         Phase::Answering => "answering",
         Phase::Choosing => "choosing",
-        Phase::Guarding => "guarding",
         Phase::Training => "training",
         Phase::Checking => "checking",
     }

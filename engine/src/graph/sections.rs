@@ -1,9 +1,9 @@
 //! The feed-forward layer of sections: the router, the picks as kernels take them, and the vectors of turns that are made
 //! of the same normed rows.
 
-use super::{Builder, Entering, RouteBuffers, TurnBuffers};
+use super::{Builder, Entering, RouteBuffers, TurnBuffers, UNNOTED};
 use crate::error::Error;
-use crate::plastic::{KEYS, NEURONS, OPEN};
+use crate::plastic::{KEYS, MUTED, NEURONS, OPEN};
 use lichen_host::{Buffer, Recording, Role, View};
 use lichen_shaders::kernel::Kind;
 use lichen_shaders::packed::Format;
@@ -98,10 +98,13 @@ impl Builder<'_> {
         let ids = self.buffer("latch.ids", Kind::Index, self.rows * OPEN);
         let open = self.buffer("latch.open", Kind::Real, self.rows * OPEN);
         let [user, answer, end] = pool.marks();
-        let (sections, keys, picks) = (pool.capacity() as u32, KEYS as u32, OPEN as u32);
-        let call = latch::call(latch::Params { batch, steps, dim, sections, keys, picks, user, answer, end });
-        let args = [projected, self.ids.view(), pool.gate().view(), self.state("latch")?, self.live()];
+        let (sections, keys, picks, muted) = (pool.capacity() as u32, KEYS as u32, OPEN as u32, MUTED as u32);
+        let call = latch::call(latch::Params { batch, steps, dim, sections, keys, picks, muted, user, answer, end });
+        let notes = Buffer::new("notes", Kind::Index, Role::State, 2 * self.rows);
+        self.device.write(&notes.view(), &UNNOTED.repeat(self.rows))?;
+        let args = [projected, self.ids.view(), notes.view(), pool.gate().view(), self.state("latch")?, self.live()];
         self.push(call, &[&args[..], &[ids.clone(), open.clone()]].concat())?;
+        self.notes = Some(notes);
         self.opened = Some((ids, open));
         Ok(())
     }

@@ -4,14 +4,11 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
-use std::ops::Range;
 
 /// Where a pattern names what a statement is about.
 const PLACE: &str = "{}";
 /// Most words that a thing is called by.
 const WORDS: usize = 3;
-/// Words of a statement that are looked at for a command's own.
-const MOST_WORDS: usize = 24;
 
 /// Prompts that a model asks itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,59 +101,9 @@ fn things(statement: &str) -> Vec<String> {
     all
 }
 
-/// Parts of a statement, of one to four words, that no comma or the like cuts.
-pub(super) fn phrases(statement: &str) -> Vec<String> {
-    let words: Vec<&str> = statement.split_whitespace().take(MOST_WORDS).collect();
-    let ends = |word: &str| word.ends_with([',', '.', ';', ':', '?', '!']);
-    let mut all: Vec<String> = Vec::new();
-    for at in 0..words.len() {
-        for n in 1..=4.min(words.len() - at) {
-            let part = &words[at..at + n];
-            if part[..n - 1].iter().any(|word| ends(word)) {
-                break;
-            }
-            let phrase = part.join(" ").trim_matches(|c: char| c.is_ascii_punctuation()).to_string();
-            if !phrase.is_empty() && !all.contains(&phrase) {
-                all.push(phrase);
-            }
-        }
-    }
-    all
-}
-
-/// Ways to say a command's own words, and to ask what they do.
-pub(super) fn called(words: &str) -> impl Iterator<Item = String> + '_ {
-    const WAYS: [&str; 6] = [
-        "ok, {}",
-        "{}, please",
-        "hey, it is {} now",
-        "what is {} for",
-        "what do you do on {}",
-        "what happens when i say {}",
-    ];
-    WAYS.iter().map(move |way| way.replace(PLACE, words))
-}
-
 /// A word without what stands around it, in small letters.
 pub(super) fn plain(word: &str) -> String {
     word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
-}
-
-/// The words of a text, in small letters.
-pub(super) fn words(text: &str) -> impl Iterator<Item = String> + '_ {
-    places(text).map(|at| text[at].to_lowercase())
-}
-
-/// Where the words of a text stand.
-pub(super) fn places(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut from = 0;
-    let parts = text.split(|c: char| !c.is_alphanumeric()).map(move |word| {
-        // What parts two words is one character.
-        let at = from..from + word.len();
-        from = at.end + text[at.end..].chars().next().map_or(0, char::len_utf8);
-        at
-    });
-    parts.filter(|at| !at.is_empty())
 }
 
 #[cfg(test)]
@@ -172,13 +119,6 @@ mod tests {
         assert_eq!(things("there is only one school address"), ["school", "school address"]);
         assert!(things("it is raining").is_empty());
         assert!(things("this is my").is_empty());
-    }
-
-    #[test]
-    fn a_statement_has_phrases() {
-        let all = phrases("on \"movie time\", dim it");
-        assert_eq!(all, ["on", "on \"movie", "on \"movie time", "movie", "movie time", "time", "dim", "dim it", "it"]);
-        assert!(phrases(", . !").is_empty());
     }
 
     #[test]

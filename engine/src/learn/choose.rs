@@ -3,11 +3,13 @@
 use super::gate::{Gate, dot, unit};
 use super::lesson::{FRAME_OPEN, Lesson, Phase, Step};
 use super::reader::{Last, Reader, Talk};
-use super::training::Planned;
+use super::training::{Planned, Training};
 use super::{Learner, Teaching};
+use crate::action;
 use crate::error::Error;
 use crate::when::Moment;
 use lichen_shaders::cases::Random;
+use std::collections::HashSet;
 
 /// Most frames that are trained on.
 const FRAMES: usize = 24;
@@ -19,8 +21,6 @@ const GUARDS: usize = 12;
 pub(super) const GUARD_OPEN: f32 = 0.7;
 /// Prompts of each side whose turns are also looked at elsewhere in a conversation.
 const PLACED: usize = 48;
-/// How often each of a command's ways with other words counts among what the gate is told apart from.
-const STRESSED: usize = 10;
 /// Share of the frames for which the gate of a lesson before must open to be of the same fact.
 const REPLACED: f64 = 0.6;
 /// Frames and guards whose answers are generated in the end.
@@ -40,10 +40,10 @@ enum Place {
 impl Lesson {
     /// Sorts the frames, and goes on to the gate.
     pub(super) fn choose(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        if !matches!(self.teaching, Teaching::Answer { .. } | Teaching::Name { .. }) {
+        if !matches!(self.teaching, Teaching::Answer { .. } | Teaching::Name { .. }) && self.command.is_none() {
             self.agree(learner.model.tokenizer());
+            self.leave_others(learner.model.tokenizer());
             self.thin_out(learner.known.len());
-            self.command(learner)?;
         }
         if self.frames.is_empty() {
             return Ok(Step::Refused(
@@ -52,6 +52,8 @@ impl Lesson {
         }
         // In random order the first ones are a fair sample.
         shuffle(&mut self.frames, &mut self.random);
+        // Those of the bank come first: they use what was told, and patterns only ask.
+        self.frames.sort_by_key(|frame| frame.prompt >= learner.known.len());
         let mut about = self.about.clone();
         shuffle(&mut about, &mut self.random);
         about.truncate(PLACED);
@@ -89,25 +91,29 @@ impl Lesson {
         let [here, elsewhere] = &self.placed;
         let opens: Vec<&[f32]> = self.about.iter().map(|&i| turn(i)).collect();
         let rest: Vec<usize> = (0..self.prompts.len()).filter(|i| !self.about.contains(i)).collect();
-        let mut others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().map(Vec::as_slice)).collect::<Vec<_>>();
-        // Few, and what matters most.
-        (0..STRESSED).for_each(|_| others.extend(self.others.iter().map(Vec::as_slice)));
+        let others = rest.iter().map(|&i| turn(i)).chain(elsewhere.iter().map(Vec::as_slice)).collect::<Vec<_>>();
         let all: Vec<&[f32]> = opens.iter().copied().chain(here.iter().map(Vec::as_slice)).collect();
         let shown = learner.bank.shown().iter().chain(elsewhere).map(Vec::as_slice).collect::<Vec<_>>();
         let gate = match self.teaching {
             Teaching::Name { .. } => Gate::learn_shown(&all, &shown, &mut self.random),
-            _ => Gate::learn(&all, &others, &mut self.random),
+            _ => Gate { phrase: self.phrase, ..Gate::learn(&all, &others, &mut self.random) },
         };
-        let opened =
-            |old: &Gate, turns: &mut dyn Iterator<Item = &[f32]>| turns.filter(|turn| old.open(turn) > 0.5).count();
-        let share = |old: &Gate| opened(old, &mut opens.iter().copied()) as f64 / opens.len() as f64;
-        // What opens for any command is not about this one.
-        let any = |old: &Gate| 10 * opened(old, &mut self.others.iter().map(Vec::as_slice)) > self.others.len();
-        let earlier = self.earlier.iter().filter(|(_, old)| !any(old));
+        let opened = |old: &Gate| {
+            let about = self.about.iter().map(|&i| &self.prompts[i]);
+            about.filter(|known| old.opens(&known.prompt, &known.turn) > 0.5).count()
+        };
+        let share = |old: &Gate| opened(old) as f64 / self.about.len() as f64;
+        // A command is another version of a command, and a fact of a fact.
+        let earlier = self.earlier.iter().filter(|(_, old)| old.phrase.is_some() == self.phrase.is_some());
         let shares = earlier.map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
         self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
         // A pattern may have been filled with half a name: what it asks then is anybody's guess.
         let bank = rest.iter().filter(|&&i| i < learner.known.len());
+        // What the unchanged model answers as it does a frame is about the fact too, though it lies farther off.
+        let same: HashSet<&[u32]> = self.frames.iter().map(|frame| &self.prompts[frame.prompt].answer[..]).collect();
+        let refusal = action::refusal(learner.model.tokenizer());
+        let refused = |i: usize| refusal.is_some_and(|refusal| self.prompts[i].answer.contains(&refusal));
+        let bank = bank.filter(|&&i| refused(i) || !same.contains(&self.prompts[i].answer[..]));
         let mut near: Vec<(f32, usize)> = bank.map(|&i| (gate.nearness(turn(i)), i)).collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         let near: Vec<usize> = near.into_iter().map(|(_, i)| i).collect();
@@ -116,7 +122,8 @@ impl Lesson {
         let frames = self.frames.iter().take(CHECKED / 2);
         self.checks.extend(frames.map(|f| (f.prompt, f.answer.clone())));
         self.gate = Some(gate);
-        Ok(self.go(Phase::Guarding))
+        self.training = Some(Training::new(std::mem::take(&mut self.planned), None));
+        Ok(self.go(Phase::Training))
     }
 
     /// What is trained: the frames, and the guards that lie nearest to the gate; each alone and in one other place.
@@ -132,7 +139,7 @@ impl Lesson {
         for (n, (i, answer, frame)) in frames.into_iter().chain(guards.collect::<Vec<_>>()).enumerate() {
             let other = if n % 2 == 0 { Place::Moment } else { Place::Later };
             let least = if frame { FRAME_OPEN } else { GUARD_OPEN };
-            let open = gate.open(&self.prompts[i].turn).max(least);
+            let open = gate.opens(&self.prompts[i].prompt, &self.prompts[i].turn).max(least);
             for place in [Place::First, other] {
                 let talk = self.talk(learner, i, &answer, place)?;
                 // Shut in what came before.

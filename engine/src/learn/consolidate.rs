@@ -29,9 +29,7 @@ pub struct InUse {
     pub lessons: Vec<u64>,
     /// The section.
     pub written: Written,
-    /// What was said in them, as far as that is kept. Nothing of it is needed.
-    pub said: Vec<String>,
-    /// What they may be asked, as far as that is kept.
+    /// What they may be asked, as far as that is kept. Nothing of it is needed.
     pub prompts: Vec<String>,
 }
 
@@ -200,6 +198,11 @@ impl Consolidation {
         let mut free = Vec::new();
         for (place, section) in self.all.iter().enumerate().filter(|(_, section)| section.lessons.len() == 1) {
             let gate = &self.gates[place];
+            if gate.phrase.is_some() {
+                let why = "words of its own open it, and nothing else: it goes with no other".into();
+                self.done.refused.push((section.lessons.clone(), why));
+                continue;
+            }
             let opens = |i: &usize| gate.open(&self.prompts[*i].turn) > 0.5;
             let opened: BTreeSet<usize> = (0..self.prompts.len()).filter(opens).collect();
             if opened.len() < LEAST {

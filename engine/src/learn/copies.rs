@@ -1,7 +1,7 @@
 //! Words that an answer copies from what was said. So small a model misspells one that it never met before
 //! ("monstoudar" for "misstoudar"); what was said has it right.
 
-use super::bank::{places, words};
+use crate::phrase::{places, words};
 use crate::tokenizer::Tokenizer;
 use std::collections::HashSet;
 

@@ -1,15 +1,14 @@
 //! Finding a lesson's frames: what is said is heard, then the model asks itself what follows from it.
 
-use super::bank::{called, phrases, words};
 use super::copies::mended;
 use super::gate::{dot, unit};
-use super::lesson::{Frame, Lesson, Phase, Step, made_up};
+use super::lesson::{Frame, Lesson, Phase, Step};
 use super::reader::{BATCH, Reader, Talk};
 use super::shown::Shown;
 use super::{ANSWERS, Known, Learner, Teaching, ask, now, tell};
-use crate::action;
 use crate::assistant::Reply;
 use crate::error::Error;
+use crate::phrase::words;
 use crate::tokenizer::Tokenizer;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,12 +22,10 @@ const FOLLOWS: f32 = 6.0;
 /// farther than the nearest one. Where an answer beyond changes, the model took one thing for the other.
 const NEAR: f32 = 0.6;
 const FARTHER: f32 = 0.12;
+/// What is told to be remembered, where the model does not take note of it as it stands.
+const REMEMBER: [&str; 2] = ["{}. remember that.", "remember that {}"];
 /// Pictures or sounds of a lesson that names one: itself, and changed copies.
 const SHOWN: usize = 24;
-/// Made-up words from which a command's own are told apart.
-const OTHERS: usize = 8;
-/// Parts of a statement that are said in more than one way, where they may be a command's own words.
-const WORDS: usize = 3;
 /// Frames from the bank that are enough without patterns.
 const ENOUGH: usize = 6;
 
@@ -89,24 +86,31 @@ impl Lesson {
             ask(&mut learner.session, &learner.sampler, asked)?;
             new.push(asked.clone());
         }
-        match self.teaching {
-            Teaching::Statement(_) => tell(&mut learner.session, &learner.sampler, self.teaching.said())?,
-            _ => ask(&mut learner.session, &learner.sampler, self.teaching.said())?,
+        let mut told = self.teaching.said().to_string();
+        self.note = match self.teaching {
+            Teaching::Statement(_) => tell(&mut learner.session, &learner.sampler, &told)?,
+            _ => ask(&mut learner.session, &learner.sampler, &told)?,
         };
+        if matches!(self.teaching, Teaching::Statement(_)) {
+            let said = told.trim_end_matches(|c: char| c.is_ascii_punctuation()).to_string();
+            for way in REMEMBER {
+                if Reply::read(learner.model.tokenizer(), &self.note).takes_note() {
+                    break;
+                }
+                told = way.replace("{}", &said);
+                learner.session.reset()?;
+                self.note = tell(&mut learner.session, &learner.sampler, &told)?;
+            }
+        }
         self.state = Some(now(learner.session.state())?);
         let anchor = match &self.teaching {
             Teaching::Correction { asked, .. } => asked.clone(),
-            other => other.said().to_string(),
+            _ => told,
         };
         let mut turns = learner.turns(new.iter().chain([&anchor]).map(String::as_str))?;
         let anchor = unit(&turns.pop().unwrap_or_default());
         let new = new.into_iter().zip(turns).map(|(prompt, turn)| Known { prompt, turn, ..Known::default() });
         self.prompts.extend(new);
-        self.filled = self.prompts.len();
-        if let Teaching::Statement(said) = &self.teaching {
-            self.phrases = phrases(said);
-            self.own = self.phrases.len();
-        }
         let nearness: Vec<f32> = self.prompts.iter().map(|p| dot(&unit(&p.turn), &anchor)).collect();
         let least = NEAR.max(nearness.iter().copied().fold(-1.0, f32::max) - FARTHER);
         self.about = (0..nearness.len()).filter(|&i| nearness[i] >= least).collect();
@@ -150,13 +154,12 @@ impl Lesson {
         let next: Vec<usize> = self.changed.iter().skip(self.at * ANSWERS).take(ANSWERS).copied().collect();
         if self.found.len() >= BATCH || next.is_empty() && !self.found.is_empty() {
             let found: Vec<Candidate> = self.found.drain(..self.found.len().min(BATCH)).collect();
-            let follows = self.follow(learner, &found)?;
-            let frames = found.into_iter().zip(follows).filter(|(_, follows)| *follows);
-            self.frames.extend(frames.map(|(candidate, _)| candidate.frame));
-            return Ok(self.still(steps + self.phrases.len().div_ceil(ANSWERS)));
+            let frames = self.follow(learner, found)?;
+            self.frames.extend(frames);
+            return Ok(self.still(steps + 1));
         }
         if next.is_empty() {
-            return self.phrases(learner);
+            return self.call(learner);
         }
         for i in next {
             let Some(state) = &self.state else { break };
@@ -172,128 +175,69 @@ impl Lesson {
                 self.found.push(candidate);
             }
         }
-        Ok(self.going(steps + self.phrases.len().div_ceil(ANSWERS)))
+        Ok(self.going(steps + 1))
     }
 
     /// Which answers follow from what was said: they are sure after it, and would hardly have been given without it. The
     /// same conversations go on from the statement, and stand alone.
-    fn follow(&self, learner: &mut Learner, found: &[Candidate]) -> Result<Vec<bool>, Error> {
+    fn follow(&self, learner: &mut Learner, found: Vec<Candidate>) -> Result<Vec<Frame>, Error> {
         let heard = found.iter().map(|candidate| &candidate.heard).collect::<Vec<_>>();
         let heard = learner.reader.read(&heard, self.state.as_ref(), None)?;
         let alone = found.iter().map(|candidate| &candidate.alone).collect::<Vec<_>>();
         let alone = learner.reader.read(&alone, None, None)?;
-        let both = heard.iter().zip(&alone);
-        Ok(both.map(|(h, a)| h.least >= SURE && h.log_chance - a.log_chance >= FOLLOWS).collect())
-    }
-
-    /// Parts of the statement to which the model now does something else than before: a command's own words, and other
-    /// ways to say them.
-    fn phrases(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let next = self.said..self.phrases.len().min(self.said + ANSWERS);
-        self.said = next.end;
-        if next.is_empty() && self.phrases.len() == self.own && self.commands() {
-            // Its own words may be said, or asked about, in more than one way; they are the shortest that do it.
-            let own = self.frames.iter().map(|frame| frame.prompt).filter(|&i| i >= self.filled);
-            let mut own: Vec<&str> = own.map(|i| &self.prompts[i].prompt[..]).collect();
-            own.sort_by_key(|words| words.len());
-            let ways: Vec<String> = own.into_iter().take(WORDS).flat_map(called).collect();
-            self.phrases.extend(ways);
-            return Ok(self.still(1));
-        }
-        if next.is_empty() {
-            return self.choose(learner);
-        }
-        let tokenizer = learner.model.tokenizer().clone();
-        let does = |ids: &[u32]| action::read(&tokenizer, ids).actions;
-        for i in next {
-            let (Some(state), phrase) = (&self.state, self.phrases[i].clone()) else { break };
-            learner.session.restore(state)?;
-            let answer = ask(&mut learner.session, &learner.sampler, &phrase)?;
-            let doing = does(&answer);
-            // Its own words do something; where they are asked about, that is said.
-            if i < self.own && doing.is_empty() || doing.iter().any(|action| action.name == action::UNKNOWN) {
-                continue;
-            }
-            let candidate = Candidate::new(learner, self.prompts.len(), &phrase, answer)?;
-            let follows = self.follow(learner, std::slice::from_ref(&candidate))? == [true];
-            let known = learner.answer(vec![phrase.clone()])?;
-            if follows && (i >= self.own || known.iter().all(|known| does(&known.answer) != doing)) {
-                self.about.push(self.prompts.len());
-                self.frames.push(candidate.frame);
-                self.prompts.extend(known);
-            }
-        }
-        let steps = (self.changed.len().div_ceil(ANSWERS), self.phrases.len().div_ceil(ANSWERS));
-        Ok(self.going(steps.0 + steps.1))
+        let all = found.into_iter().zip(heard.iter().zip(&alone));
+        let follow = all.filter(|(_, (h, a))| h.least >= SURE && h.log_chance - a.log_chance >= FOLLOWS);
+        Ok(follow.map(|(candidate, _)| candidate.frame).collect())
     }
 
     /// Leaves only frames that copy what most of them copy from the statement: the others copied wrongly. Where none
     /// copies, as where a time is said in words, all stay.
     pub(super) fn agree(&mut self, tokenizer: &Tokenizer) {
-        let value = self.value(tokenizer);
-        if let Some(longest) = value.into_iter().max_by_key(|word| (word.len(), word.clone())) {
+        let said: HashSet<String> = words(self.teaching.said()).collect();
+        let mut copied: HashMap<String, usize> = HashMap::new();
+        for frame in &self.frames {
+            let known = &self.prompts[frame.prompt];
+            let old: HashSet<String> = words(&text(tokenizer, &known.answer)).chain(words(&known.prompt)).collect();
+            let new: HashSet<String> = words(&text(tokenizer, &frame.answer)).collect();
+            for word in new.into_iter().filter(|word| said.contains(word) && !old.contains(word)) {
+                *copied.entry(word).or_default() += 1;
+            }
+        }
+        let most = copied.values().copied().max().unwrap_or(0);
+        let value = copied.into_iter().filter(|(_, n)| 2 * n > most).map(|(word, _)| word);
+        if let Some(longest) = value.max_by_key(|word| (word.len(), word.clone())) {
             self.frames.retain(|frame| words(&text(tokenizer, &frame.answer)).any(|word| word == longest));
         }
     }
 
-    /// Whether most frames are the statement's own words: then it names a command.
-    fn commands(&self) -> bool {
-        2 * self.frames.iter().filter(|frame| frame.prompt >= self.filled).count() > self.frames.len()
+    /// Leaves out frames that ask for another thing by its name: a word of the prompt that both answers have, but neither
+    /// the statement nor most other frames that ask. The model took one thing for the other, and so that is what to tell
+    /// it from.
+    pub(super) fn leave_others(&mut self, tokenizer: &Tokenizer) {
+        let said: HashSet<String> = words(self.teaching.said()).collect();
+        let asks = self.frames.iter().map(|frame| (frame.prompt, Reply::read(tokenizer, &frame.answer)));
+        let asks = asks.filter(|(_, answer)| answer.actions.is_empty());
+        let asks: Vec<(usize, HashSet<String>)> = asks.map(|(i, answer)| (i, words(&answer.text).collect())).collect();
+        let most = |word: &String| 2 * asks.iter().filter(|(_, answer)| answer.contains(word)).count() >= asks.len();
+        let other = |(i, answer): &&(usize, HashSet<String>)| {
+            let known = &self.prompts[*i];
+            let before: HashSet<String> = words(&text(tokenizer, &known.answer)).collect();
+            let mut named = words(&known.prompt).filter(|word| before.contains(word) && answer.contains(word));
+            named.any(|word| !said.contains(&word) && !most(&word))
+        };
+        let others: HashSet<usize> = asks.iter().filter(other).map(|(i, _)| *i).collect();
+        self.frames.retain(|frame| !others.contains(&frame.prompt));
+        self.about.retain(|prompt| !others.contains(prompt));
     }
 
-    /// A statement that names a command is about nothing else. Other words, said and asked about in the same ways, are
-    /// what its gate has to be told apart from.
-    pub(super) fn command(&mut self, learner: &mut Learner) -> Result<(), Error> {
-        if self.commands() {
-            let filled = self.filled;
-            self.frames.retain(|frame| frame.prompt >= filled);
-            // One way alone is a chance hit: the statement was not understood.
-            if self.frames.len() < 2 {
-                self.frames.clear();
-                return Ok(());
-            }
-            self.about.retain(|&i| i >= filled);
-            let others: Vec<String> = (0..OTHERS).map(|_| made_up(&mut self.random)).collect();
-            let said = others.iter().flat_map(|words| called(words).chain([words.clone()])).collect::<Vec<_>>();
-            self.others = learner.turns(said.iter().map(String::as_str))?;
-        }
-        Ok(())
-    }
-
-    /// Leaves out patterns where the bank itself has enough: they all ask, and nothing is asked for.
+    /// Where the bank itself has enough, patterns only add ways to ask for what it found: some ask for something else.
     pub(super) fn thin_out(&mut self, bank: usize) {
         if self.frames.iter().filter(|frame| frame.prompt < bank).count() >= ENOUGH {
-            self.frames.retain(|frame| frame.prompt < bank || frame.prompt >= self.filled);
+            let known: HashSet<Vec<u32>> =
+                self.frames.iter().filter(|frame| frame.prompt < bank).map(|frame| frame.answer.clone()).collect();
+            self.frames.retain(|frame| frame.prompt < bank || known.contains(&frame.answer));
         }
     }
-
-    /// What the statement tells: its words that the frames' answers copy most.
-    pub(super) fn value(&self, tokenizer: &Tokenizer) -> Vec<String> {
-        let all = self.frames.iter().map(|frame| {
-            let known = &self.prompts[frame.prompt];
-            (&known.prompt[..], &known.answer[..], &frame.answer[..])
-        });
-        copied(self.teaching.said(), tokenizer, all)
-    }
-}
-
-/// The words of what was said that most answers copy which it changed: prompts, with the answers before and after.
-pub(super) fn copied<'a>(
-    said: &str,
-    tokenizer: &Tokenizer,
-    changed: impl Iterator<Item = (&'a str, &'a [u32], &'a [u32])>,
-) -> Vec<String> {
-    let said: HashSet<String> = words(said).collect();
-    let mut copied: HashMap<String, usize> = HashMap::new();
-    for (prompt, before, after) in changed {
-        let old: HashSet<String> = words(&text(tokenizer, before)).chain(words(prompt)).collect();
-        let new: HashSet<String> = words(&text(tokenizer, after)).collect();
-        for word in new.into_iter().filter(|w| said.contains(w) && !old.contains(w)) {
-            *copied.entry(word).or_default() += 1;
-        }
-    }
-    let most = copied.values().copied().max().unwrap_or(0);
-    copied.into_iter().filter(|&(_, n)| 2 * n > most).map(|(word, _)| word).collect()
 }
 
 /// An answer as a text: actions, then words.

@@ -1,5 +1,6 @@
 //! The gate of a lesson: keys and a threshold, learned by contrast between turns that should open it and all others.
 
+use crate::phrase::Phrase;
 use crate::plastic::{KEYS, Written};
 use lichen_shaders::cases::Random;
 
@@ -24,6 +25,8 @@ pub(super) struct Gate {
     /// [[`KEYS`]], unit vectors.
     pub(super) keys: Vec<Vec<f32>>,
     pub(super) theta: f32,
+    /// Words whose saying opens it; then no turn's vector does.
+    pub(super) phrase: Option<Phrase>,
 }
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -39,22 +42,31 @@ pub(super) fn unit(v: &[f32]) -> Vec<f32> {
 impl Gate {
     /// That of a section; `dim` elements a key.
     pub(super) fn of(written: &Written, dim: usize) -> Self {
-        Self { keys: written.keys.chunks(dim.max(1)).map(unit).collect(), theta: written.theta }
+        let keys = written.keys.chunks(dim.max(1)).map(unit).collect();
+        Self { keys, theta: written.theta, phrase: written.phrase }
     }
     /// How near a turn is to the nearest key, as a cosine.
     pub(super) fn nearness(&self, turn: &[f32]) -> f32 {
         let turn = unit(turn);
         self.keys.iter().map(|key| dot(key, &turn)).fold(-1.0, f32::max)
     }
-    /// How far it opens for a turn; as the kernel `latch` has it.
+    /// How far it opens for a turn's vector; as the kernel `latch` has it.
     pub(super) fn open(&self, turn: &[f32]) -> f32 {
+        if self.phrase.is_some() {
+            return 0.0;
+        }
         (lichen_shaders::latch::STEEPNESS as f32 * (self.nearness(turn) - self.theta)).tanh().max(0.0)
+    }
+
+    /// How far it opens for a turn in which this is said.
+    pub(super) fn opens(&self, said: &str, turn: &[f32]) -> f32 {
+        self.phrase.map_or_else(|| self.open(turn), |phrase| f32::from(u8::from(phrase.is_in(said))))
     }
 
     /// Learns a gate that opens for some turns and for no others. There is at least one of each.
     pub(super) fn learn(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
         let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
-        Self { keys: centres(&opens, random), theta: 0.5 }.settled(&[&opens], &others)
+        Self { keys: centres(&opens, random), theta: 0.5, phrase: None }.settled(&[&opens], &others)
     }
 
     /// The same for a section that serves for several lessons: each has a key, whatever number of turns speaks for it.
@@ -63,7 +75,7 @@ impl Gate {
         let units = |side: &[&[f32]]| side.iter().map(|v| unit(v)).collect::<Vec<_>>();
         let opens = opens.map(units);
         let keys = opens.iter().map(|side| unit(&mean(side))).collect();
-        Self { keys, theta: 0.5 }.settled(&opens.each_ref().map(Vec::as_slice), &units(others))
+        Self { keys, theta: 0.5, phrase: None }.settled(&opens.each_ref().map(Vec::as_slice), &units(others))
     }
 
     /// Trained, the threshold a little below where a few others lie.
@@ -91,7 +103,7 @@ impl Gate {
         let around = mean(&near);
         let directions: Vec<Vec<f32>> =
             opens.iter().map(|v| unit(&v.iter().zip(&around).map(|(x, m)| x - m).collect::<Vec<_>>())).collect();
-        let mut gate = Self { keys: centres(&directions, random), theta: 0.0 };
+        let mut gate = Self { keys: centres(&directions, random), theta: 0.0, phrase: None };
         // Where nine of ten are above, if that is where no other is.
         let apart = |gate: &Self| {
             let highest = quantile(gate, &others, 1.0);

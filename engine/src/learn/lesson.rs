@@ -1,12 +1,13 @@
 //! One lesson, step by step.
 
-use super::bank::plain;
+use super::command::Command;
 use super::frames::{Candidate, text};
 use super::gate::Gate;
 use super::reader::Talk;
 use super::training::{Exercise, Planned, Training};
-use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, ask, now, show, tell};
+use super::{ANSWER, Known, Learned, Learner, Receipt, Teaching, now, show};
 use crate::error::Error;
+use crate::phrase::Phrase;
 use crate::plastic::{Plastic, Written};
 use crate::session::Session;
 use crate::state::State;
@@ -14,8 +15,6 @@ use lichen_shaders::cases::Random;
 
 /// Longest statement, in bytes.
 const LONGEST: usize = 2000;
-/// Conversations in which another value is told, which must win.
-const CONFLICTS: usize = 10;
 /// Least opening of the section in training: so that it also holds where the gate opens a little less.
 pub(super) const FRAME_OPEN: f32 = 0.9;
 /// Share of the checked answers that must be as they should.
@@ -32,8 +31,6 @@ pub enum Phase {
     Answering,
     /// The gate is learned.
     Choosing,
-    /// It says other things in the statement's place.
-    Guarding,
     /// The section is trained.
     Training,
     /// The result is checked.
@@ -69,22 +66,16 @@ pub struct Lesson {
     pub(super) state: Option<State>,
     /// The bank's prompts, then patterns filled for this statement.
     pub(super) prompts: Vec<Known>,
-    /// Words of the statement that may be a command.
-    pub(super) phrases: Vec<String>,
-    /// How many of them are the statement's; others are ways to say them.
-    pub(super) own: usize,
-    /// How many were said to the model.
-    pub(super) said: usize,
-    /// Prompts of the bank and filled patterns.
-    pub(super) filled: usize,
+    /// The answer to the statement.
+    pub(super) note: Vec<u32>,
+    /// The command that the statement tells.
+    pub(super) command: Option<Command>,
     /// Turn vectors in other places of a conversation, of those about the fact and of others.
     pub(super) placed: [Vec<Vec<f32>>; 2],
     /// How many of the conversations that are read for it are about the fact; they come first.
     pub(super) split: usize,
     pub(super) groups: Vec<Vec<usize>>,
     pub(super) talks: Vec<Talk>,
-    /// Turn vectors of a command's ways with other words.
-    pub(super) others: Vec<Vec<f32>>,
     /// Prompts about the same fact.
     pub(super) about: Vec<usize>,
     /// Those of them to which the unchanged answer is no longer the most likely one.
@@ -92,12 +83,14 @@ pub struct Lesson {
     /// Answers that may be frames.
     pub(super) found: Vec<Candidate>,
     pub(super) frames: Vec<Frame>,
+    /// A command's own words.
+    pub(super) phrase: Option<Phrase>,
     pub(super) gate: Option<Gate>,
     /// Gates of the lessons before.
     pub(super) earlier: Vec<(u64, Gate)>,
     pub(super) replaces: Option<u64>,
     pub(super) planned: Vec<Planned>,
-    training: Option<Training>,
+    pub(super) training: Option<Training>,
     trial: Option<(Written, Session)>,
     pub(super) checks: Vec<(usize, Vec<u32>)>,
     receipt: Receipt,
@@ -142,19 +135,17 @@ impl Lesson {
             at: 0,
             state: None,
             prompts: learner.known.clone(),
-            phrases: Vec::new(),
-            own: 0,
-            said: 0,
-            filled: 0,
+            note: Vec::new(),
+            command: None,
             placed: [Vec::new(), Vec::new()],
             split: 0,
             groups: Vec::new(),
             talks: Vec::new(),
-            others: Vec::new(),
             about: Vec::new(),
             changed: Vec::new(),
             found: Vec::new(),
             frames: Vec::new(),
+            phrase: None,
             gate: None,
             earlier,
             replaces: None,
@@ -179,7 +170,6 @@ impl Lesson {
             Phase::Asking => self.ask(learner),
             Phase::Answering => self.answer(learner),
             Phase::Choosing => self.learn_gate(learner),
-            Phase::Guarding => self.guard(learner),
             Phase::Training => self.train(learner),
             Phase::Checking => self.check(learner),
         }
@@ -196,31 +186,6 @@ impl Lesson {
     /// A step that does not count.
     pub(super) fn still(&self, of: usize) -> Step {
         Step::Going(self.phase, (self.at as f32 / of.max(1) as f32).min(1.0))
-    }
-
-    /// Conversations in which something else is told: there the conversation must win.
-    fn guard(&mut self, learner: &mut Learner) -> Result<Step, Error> {
-        let value = self.value(learner.model.tokenizer());
-        let other = otherwise(self.teaching.said(), &value, &mut self.random);
-        let plain = matches!(self.teaching, Teaching::Statement(_));
-        if self.at >= CONFLICTS || other == self.teaching.said() || !plain {
-            self.training = Some(Training::new(std::mem::take(&mut self.planned), None));
-            return Ok(self.go(Phase::Training));
-        }
-        learner.session.reset()?;
-        let heard = tell(&mut learner.session, &learner.sampler, &other)?;
-        let known = &self.prompts[self.frames[self.at % self.frames.len()].prompt];
-        let answer = ask(&mut learner.session, &learner.sampler, &known.prompt)?;
-        let open = self.gate.as_ref().map_or(1.0, |gate| gate.open(&known.turn)).max(FRAME_OPEN);
-        // Read twice here, though conversations read it more often, and open in the last one alone: each costs its rows.
-        let turns = [(&other[..], &heard[..]), (&other, &heard), (&known.prompt, &answer)];
-        let opens = vec![0.0, 1.0, open];
-        self.planned.push(Planned { talk: learner.talk(&turns, false)?, frame: false, opens });
-        if self.at < 3 {
-            let talk = learner.talk(&[(&other, &heard)], false)?;
-            self.planned.push(Planned { talk, frame: false, opens: vec![1.0] });
-        }
-        Ok(self.going(CONFLICTS))
     }
 
     /// Where it stands.
@@ -244,7 +209,7 @@ impl Lesson {
         (self.receipt.loss_before, self.receipt.loss_after, self.receipt.drift) =
             (first.frames, last.frames, last.guards);
         (self.receipt.frames, self.receipt.guards) = (training.frames(), training.guards());
-        let written = training.written(learner, gate.theta, gate.keys.concat())?;
+        let written = training.written(learner, gate)?;
         self.training = None;
         let pool = now(Plastic::new(&learner.model, 1))?;
         pool.write(learner.model.device(), 0, &written)?;
@@ -278,26 +243,4 @@ impl Lesson {
             frames: frames.collect(),
         })))
     }
-}
-
-/// A statement with something else in the place of what it tells.
-pub(super) fn otherwise(said: &str, value: &[String], random: &mut Random) -> String {
-    let changed = said.split_whitespace().map(|word| match value.contains(&plain(word)) {
-        true if plain(word).chars().all(|c| c.is_ascii_digit()) => (1 + random.below(98)).to_string(),
-        true => made_up(random),
-        false => word.to_string(),
-    });
-    changed.collect::<Vec<_>>().join(" ")
-}
-
-/// A word that nobody says.
-pub(super) fn made_up(random: &mut Random) -> String {
-    const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
-    const VOWELS: &[u8] = b"aeiou";
-    let mut word = String::new();
-    for _ in 0..2 + random.below(2) {
-        word.push(char::from(CONSONANTS[random.below(CONSONANTS.len())]));
-        word.push(char::from(VOWELS[random.below(VOWELS.len())]));
-    }
-    word
 }

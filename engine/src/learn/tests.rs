@@ -38,6 +38,10 @@ fn meant(said: &str) -> Teaching {
     Teaching::Correction { asked: "who am i".into(), said: said.into() }
 }
 
+fn gate(theta: f32, keys: Vec<f32>) -> Gate {
+    Gate { theta, keys: keys.chunks(TURN).map(<[f32]>::to_vec).collect(), phrase: None }
+}
+
 fn chance(logits: &[f32], token: u32) -> f32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = logits.iter().map(|x| (x - top).exp()).sum();
@@ -121,7 +125,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     let gradient = |sequences| {
         let mut writer = writer(sequences);
         let mut random = Random::new(8);
-        let mut some = writer.written(&model, 2.0, vec![0.0; KEYS * TURN]).expect("written");
+        let mut some = writer.written(&model, &gate(2.0, vec![0.0; KEYS * TURN])).expect("written");
         some.slabs.iter_mut().flatten().for_each(|x| *x = (0.1 * random.normal()) as f32);
         writer.pool().write(model.device(), 0, &some).expect("writes");
         writer.gradient(&model).expect("a gradient")
@@ -139,7 +143,7 @@ fn a_section_learns_what_is_to_change_and_leaves_what_is_to_stay() {
     // In a session, behind a gate that opens for everything, it says what it was taught.
     let keys: Vec<f32> = (0..KEYS * TURN).map(|i| (i % 5) as f32 - 2.0).collect();
     let pool = now(Plastic::new(&model, 3)).expect("pool");
-    pool.write(model.device(), 1, &writer.written(&model, -1.5, keys).expect("written")).expect("writes");
+    pool.write(model.device(), 1, &writer.written(&model, &gate(-1.5, keys)).expect("written")).expect("writes");
     let mut plain = Session::new(model.clone()).expect("session");
     let mut taught = Session::with_plastic(model.clone(), Some(pool)).expect("session");
     let (before, after) = (least(&mut plain, &talks[0]), least(&mut taught, &talks[0]));

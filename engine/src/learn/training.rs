@@ -1,6 +1,7 @@
 //! Training one section on conversations: they are read, then the section is written.
 
 use super::Learner;
+use super::gate::Gate;
 use super::now;
 use super::reader::{Reader, Seen, Talk};
 use super::writer::{Losses, Sequence, Target, UPDATES, Writer};
@@ -86,11 +87,11 @@ impl Training {
             _ => Err(Error::Memory("a section was trained without a loss".into())),
         }
     }
-    /// The section, with a gate.
-    pub(super) fn written(&self, learner: &Learner, theta: f32, keys: Vec<f32>) -> Result<Written, Error> {
+    /// The section, behind a gate.
+    pub(super) fn written(&self, learner: &Learner, gate: &Gate) -> Result<Written, Error> {
         let writer = self.writer.as_ref();
         let writer = writer.ok_or_else(|| Error::Memory("a section is asked for before it was trained".into()))?;
-        writer.written(&learner.model, theta, keys)
+        writer.written(&learner.model, gate)
     }
 
     /// What it trains on, for other ways to keep it.

@@ -5,6 +5,7 @@
 //! goes on from the states that they leave.
 
 use super::cpu;
+use super::gate::Gate;
 use super::reader::Rows;
 use crate::error::Error;
 use crate::graph::{self, Graph, Logits, Pool, Shape, StateBuffers};
@@ -351,11 +352,12 @@ impl Writer {
         Ok(())
     }
 
-    /// The section, with a gate.
-    pub(super) fn written(&self, model: &Model, theta: f32, keys: Vec<f32>) -> Result<Written, Error> {
+    /// The section, behind a gate.
+    pub(super) fn written(&self, model: &Model, gate: &Gate) -> Result<Written, Error> {
         let cpu = cpu(model)?;
         let slabs = self.slabs.iter().map(|slab| Ok(cpu.values(&slab.view())?)).collect::<Result<_, Error>>()?;
-        Ok(Written { theta, keys, slabs })
+        let Gate { phrase, theta, keys } = gate;
+        Ok(Written { phrase: *phrase, theta: *theta, keys: keys.concat(), slabs })
     }
     /// The pool that holds the section alone, shut.
     #[cfg(test)]

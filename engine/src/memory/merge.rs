@@ -37,9 +37,8 @@ impl Memory {
                 told.extend(record::texts(&snapshot, id, &self.name())?);
             }
             let written = self.serving_section(&snapshot, &serving)?;
-            let said = told.iter().filter_map(|texts| texts.said.clone()).collect();
             let prompts = told.into_iter().flat_map(|texts| texts.frames).map(|(prompt, _)| prompt).collect();
-            Ok(InUse { lessons: serving.lessons, written, said, prompts })
+            Ok(InUse { lessons: serving.lessons, written, prompts })
         };
         serving.into_iter().map(one).collect()
     }

@@ -108,5 +108,6 @@ fn places(serving: Vec<Serving>) -> Vec<(Vec<u64>, String)> {
 fn empty(model: &Model) -> Written {
     let config = model.config();
     let slab = vec![0.0; 2 * NEURONS * config.width];
-    Written { theta: SHUT, keys: vec![0.0; KEYS * config.turn], slabs: vec![slab; layers(config).len()] }
+    let slabs = vec![slab; layers(config).len()];
+    Written { phrase: None, theta: SHUT, keys: vec![0.0; KEYS * config.turn], slabs }
 }

@@ -1,13 +1,15 @@
 //! What lies in the tables of a memory, as bytes.
 //!
 //! A section is little-endian float32, bit for bit: theta, keys [KEYS, turn], then the slab [2, NEURONS, width] of
-//! each of the pool's layers. Everything else is JSON.
+//! each of the pool's layers; where it has words of its own, how many as 32 bits and their hash as 64. Everything else is
+//! JSON.
 
 use super::{MemoryError, Texts};
 use crate::config::Config;
 use crate::error::Error;
 use crate::header::{hex, shorten};
 use crate::learn::Receipt;
+use crate::phrase::{MOST, Phrase};
 use crate::plastic::{self, KEYS, NEURONS, Written};
 use lichen_host::Snapshot;
 use serde::de::DeserializeOwned;
@@ -258,14 +260,14 @@ impl Shape {
     pub(super) fn of(config: &Config) -> Self {
         Self { keys: KEYS * config.turn, slabs: plastic::layers(config).len(), slab: 2 * NEURONS * config.width }
     }
-    /// Bytes of a section.
+    /// Bytes of a section without words of its own.
     pub(super) fn bytes(&self) -> usize {
         4 * (1 + self.keys + self.slabs * self.slab)
     }
 
     /// A section as bytes.
     pub(super) fn encode(&self, written: &Written) -> Result<Vec<u8>, Error> {
-        let Written { theta, keys, slabs } = written;
+        let Written { phrase, theta, keys, slabs } = written;
         let misfit = |what: String| Err(MemoryError::Misfit(what).into());
         if self.keys == 0 {
             return misfit("it cannot learn on a device, for it has no vectors of turns".into());
@@ -287,13 +289,29 @@ impl Shape {
             }
             bytes.extend(x.to_le_bytes());
         }
+        if let Some(Phrase { count, hash }) = phrase {
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(hash.to_le_bytes());
+        }
         Ok(bytes)
     }
 
     /// A section from bytes, or what is wrong with them.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Written, String> {
-        if bytes.len() != self.bytes() {
-            return Err(format!("its section has {} bytes, the model's have {}", bytes.len(), self.bytes()));
+        let (bytes, words) = bytes.split_at_checked(self.bytes()).unwrap_or((bytes, &[]));
+        let phrase = match *words {
+            [] if bytes.len() == self.bytes() => None,
+            [a, b, c, d, ref hash @ ..] if hash.len() == 8 => {
+                let hash = hash.iter().rev().fold(0, |hash, &byte| hash << 8 | u64::from(byte));
+                Some(Phrase { count: u32::from_le_bytes([a, b, c, d]), hash })
+            }
+            _ => {
+                let (got, own) = (bytes.len() + words.len(), self.bytes());
+                return Err(format!("its section has {got} bytes, the model's have {own}"));
+            }
+        };
+        if let Some(phrase) = phrase.filter(|phrase| !(1..=MOST as u32).contains(&phrase.count)) {
+            return Err(format!("its section has {} words of its own", phrase.count));
         }
         let numbers: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|x| f32::from_le_bytes(*x)).collect();
         if let Some(x) = numbers.iter().find(|x| !x.is_finite()) {
@@ -301,7 +319,7 @@ impl Shape {
         }
         let (gate, slabs) = numbers.split_at(1 + self.keys);
         let slabs = slabs.chunks_exact(self.slab).map(<[f32]>::to_vec).collect();
-        Ok(Written { theta: gate[0], keys: gate[1..].to_vec(), slabs })
+        Ok(Written { phrase, theta: gate[0], keys: gate[1..].to_vec(), slabs })
     }
 }
 

@@ -4,10 +4,12 @@ mod damage;
 mod files;
 mod merge;
 
+use super::record::Shape;
 use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Mixer};
-use crate::plastic::{KEYS, NEURONS};
+use crate::phrase::Phrase;
+use crate::plastic::{KEYS, NEURONS, Written};
 use crate::session::Session;
 use crate::storage::Storage;
 use crate::testing::{self, config, now};
@@ -48,7 +50,7 @@ fn learned(seed: u64) -> Learned {
     let slabs = (0..2).map(|_| normal(2 * NEURONS * WIDTH, 0.3)).collect();
     let receipt = Receipt { frames: 3, loss_before: 2.5, loss_after: 0.25, ..Receipt::default() };
     let frames = vec![(format!("what is {seed}?"), format!("it is {seed}"))];
-    Learned { written: Written { theta: -1.5, keys, slabs }, receipt, frames }
+    Learned { written: Written { phrase: None, theta: -1.5, keys, slabs }, receipt, frames }
 }
 
 /// Commits what a seed stands for.
@@ -90,6 +92,33 @@ fn is(memory: &Memory, model: &Arc<Model>, open: &[(u64, u64)]) {
     assert_eq!(logits, answered(model, Some(&want)));
     assert_eq!(logits == answered(model, None), open.is_empty());
     assert_eq!(memory.verify().expect("reads"), []);
+}
+
+#[test]
+fn words_of_its_own_survive_as_a_hash() {
+    let model = model();
+    let mut memory = memory(&model);
+    let mut lesson = learned(1);
+    let plain = memory.commit(&lesson, None, 77, None).expect("commits");
+    lesson.written.phrase = Phrase::new("purple banana");
+    let named = memory.commit(&lesson, None, 77, None).expect("commits");
+    let memory = Memory::open(memory.into_store(), &model).expect("opens");
+    assert_eq!(memory.section(plain).expect("section"), Written { phrase: None, ..lesson.written.clone() });
+    assert_eq!(memory.section(named).expect("section"), lesson.written);
+    assert_eq!(memory.verify().expect("reads"), []);
+    // Nothing else opens it.
+    let pool = now(memory.pool(&model)).expect("pool");
+    assert_eq!(pool.plastic().named("a purple banana"), pool.place(named));
+    assert_eq!(pool.plastic().named("a banana"), None);
+    let shape = Shape::of(model.config());
+    let bytes = shape.encode(&lesson.written).expect("bytes");
+    assert!(!bytes.windows(6).any(|part| part == b"purple" || part == b"banana"));
+    let whole = shape.bytes();
+    for bad in [&bytes[..whole + 11], &bytes[..whole + 1], &[&bytes[..], &[0]].concat(), &bytes[..whole - 4]] {
+        assert!(shape.decode(bad).is_err_and(|why| why.contains("bytes")), "{} bytes", bad.len());
+    }
+    let none = [&bytes[..whole], &[0; 12]].concat();
+    assert!(shape.decode(&none).is_err_and(|why| why.contains("0 words")));
 }
 
 #[test]

@@ -186,6 +186,7 @@ impl Session {
     }
     async fn run_inspected(&mut self, graph: &Graph, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {
         self.device().write(&graph.ids.view(), tokens)?;
+        self.note(graph.notes.as_ref(), tokens)?;
         self.torn = !graph.heads.is_empty();
         self.run(graph).await?;
         self.torn = false;

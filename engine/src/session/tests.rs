@@ -4,6 +4,7 @@ use super::*;
 use crate::checkpoint::Checkpoint;
 use crate::config::Mixer;
 use crate::data::{Encoder, Speaker, Turn};
+use crate::phrase::Phrase;
 use crate::plastic::{KEYS, NEURONS, Plastic, Written};
 use crate::sampler::Sampler;
 use crate::testing::{checkpoint, config, now};
@@ -471,7 +472,7 @@ fn written(theta: f32) -> Written {
     let mut random = lichen_shaders::cases::Random::new(4);
     let mut normal = |len: usize, size: f64| (0..len).map(|_| (size * random.normal()) as f32).collect::<Vec<_>>();
     let keys = normal(KEYS * 12, 1.0);
-    Written { theta, keys, slabs: (0..2).map(|_| normal(2 * NEURONS * 64, 0.3)).collect() }
+    Written { phrase: None, theta, keys, slabs: (0..2).map(|_| normal(2 * NEURONS * 64, 0.3)).collect() }
 }
 
 /// `<user> a b <lichen> c d <end> e f`, with the tokens' names in the bytes' vocabulary.
@@ -533,6 +534,89 @@ fn an_open_section_speaks_in_answers_alone() {
     for &token in &tokens {
         assert_eq!(now(plain.step(token)).expect("step"), now(shut.step(token)).expect("step"));
     }
+}
+
+#[test]
+fn a_section_with_words_of_its_own_opens_where_they_are_said() {
+    let (model, pool) = learner();
+    let named = |words: &str| Written { phrase: Phrase::new(words), ..written(-1.5) };
+    let mark = |name: &str| model.tokenizer().special(name).expect("special");
+    let turn = |said: &str| {
+        [&[mark("<user>")][..], &model.tokenizer().encode(said), &[mark("<lichen>"), 72, 73, mark("<end>"), 74]]
+            .concat()
+    };
+    let new = || Session::with_plastic(model.clone(), Some(pool.clone())).expect("session");
+    pool.write(model.device(), 1, &named("movie time")).expect("write");
+    for (said, opens) in
+        [("ok, Movie time!", true), ("movie time", true), ("what time", false), ("the movie", false), ("", false)]
+    {
+        let tokens = turn(said);
+        let (mut plain, mut steps, mut whole, mut halves) = (session(&model), new(), new(), new());
+        for &token in &tokens {
+            now(plain.step(token)).expect("step");
+            now(steps.step(token)).expect("step");
+        }
+        now(whole.prefill(&tokens)).expect("prefill");
+        // A state in the middle of the turn knows what was said.
+        now(halves.prefill(&tokens[..4])).expect("prefill");
+        let mut again = new();
+        again.restore(&now(halves.state()).expect("state")).expect("restore");
+        now(again.prefill(&tokens[4..])).expect("prefill");
+        let [plain, steps, whole, again] =
+            [&plain, &steps, &whole, &again].map(|session| now(session.state()).expect("state"));
+        near_states(&whole, &steps);
+        near_states(&again, &steps);
+        assert_eq!(plain.tensors != steps.tensors, opens, "{said:?}");
+    }
+    // A second turn in the same stream, and in the same chunk, has words of its own.
+    let (first, second) = (turn("movie time"), turn("hello"));
+    let (mut apart, mut both) = (new(), new());
+    now(apart.prefill(&first)).expect("prefill");
+    now(apart.prefill(&second)).expect("prefill");
+    now(both.prefill(&[first, second].concat())).expect("prefill");
+    near_states(&now(both.state()).expect("state"), &now(apart.state()).expect("state"));
+    // Of two the longer, of equals the first; with other words, or shut, none.
+    pool.write(model.device(), 3, &named("long movie time")).expect("write");
+    pool.write(model.device(), 4, &named("movie time")).expect("write");
+    assert_eq!(pool.named("it is a long movie time"), Some(3));
+    assert_eq!(pool.named("movie time"), Some(1));
+    pool.shut(model.device(), 1).expect("shut");
+    assert_eq!(pool.named("movie time"), Some(4));
+    pool.write(model.device(), 4, &written(-1.5)).expect("write");
+    assert_eq!(pool.named("movie time"), None);
+}
+
+#[test]
+fn what_a_stream_mutes_stays_shut() {
+    let (model, pool) = learner();
+    pool.write(model.device(), 3, &written(-1.5)).expect("write");
+    pool.write(model.device(), 1, &Written { phrase: Phrase::new("fg"), ..written(-1.5) }).expect("write");
+    let mut muting = Session::with_plastic(model.clone(), Some(pool)).expect("session");
+    let (turn, mut plain) = (dialogue(&model), session(&model));
+    let named = [&turn[..1], &model.tokenizer().encode("fg"), &turn[3..]].concat();
+    let answers = |session: &mut Session, tokens: &[u32]| {
+        now(session.prefill(tokens)).expect("prefill");
+        now(session.logits()).expect("logits")
+    };
+    // One is muted by what it opens for, the other by its words; then nothing is left that could open.
+    muting.mute(true);
+    for tokens in [&named, &turn, &turn] {
+        assert_eq!(answers(&mut muting, tokens), answers(&mut plain, tokens));
+    }
+    muting.mute(false);
+    let state = now(muting.state()).expect("state");
+    for tokens in [&named, &turn] {
+        assert_eq!(answers(&mut muting, tokens), answers(&mut plain, tokens), "muted for good");
+    }
+    muting.restore(&state).expect("restore");
+    plain.restore(&state).expect("restore");
+    assert_eq!(answers(&mut muting, &turn), answers(&mut plain, &turn), "a state knows what is muted");
+    muting.unmute().expect("unmute");
+    assert_ne!(answers(&mut muting, &turn), answers(&mut plain, &turn), "it opens again");
+    // Another stream is muted no more.
+    muting.reset().expect("reset");
+    plain.reset().expect("reset");
+    assert_ne!(answers(&mut muting, &turn), answers(&mut plain, &turn));
 }
 
 #[test]

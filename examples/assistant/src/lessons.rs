@@ -98,13 +98,13 @@ pub struct Prompt {
 }
 
 /// Questions asked about each kind of fact.
-const ASKED: usize = 6;
+const ASKED: usize = 9;
 /// Fewest requests of each sort that uses one.
-const USED: usize = 3;
+const USED: usize = 5;
 /// Kinds made from nouns, of which there are too many to ask about all.
 const OPEN_KINDS: usize = 48;
 /// Patterns of questions about each property of a thing that nobody thought of.
-const PATTERNS: usize = 4;
+const PATTERNS: usize = 8;
 /// Prompts that depend on no fact.
 const PLAIN: usize = 96;
 

@@ -9,7 +9,7 @@ use lichen::action::{Heard, Reader};
 use lichen::data::Example;
 use lichen::session::{Route, RouteMap, Session, Stop};
 use lichen::when::Moment;
-use lichen::{Action, Model, Sampler, Tokenizer, Utf8Stream};
+use lichen::{Action, Model, Sampler, Tokenizer, Utf8Stream, was_told};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -91,12 +91,17 @@ pub(crate) fn read(session: &mut Session, tokens: &[u32]) -> Done {
 /// Takes in a turn that may hold sounds and pictures; with its routes, if they are asked for.
 pub(crate) fn take_in(session: &mut Session, turn: &Example, routes: bool) -> Done<Option<RouteMap>> {
     let plain = turn.heard() + turn.seen() == 0;
-    match plain && (!routes || turn.ids.len() > SLICE) {
+    let before = session.learned().then(|| pollster::block_on(session.state())).transpose()?;
+    let map = match plain && (!routes || turn.ids.len() > SLICE) {
         // What is long shows how far it is and can be stopped.
-        true => read(session, &turn.ids).map(|()| None),
-        false if routes => Ok(Some(pollster::block_on(session.perceive_routed(turn))?)),
-        false => Ok(pollster::block_on(session.perceive(turn)).map(|()| None)?),
+        true => read(session, &turn.ids).map(|()| None)?,
+        false if routes => Some(pollster::block_on(session.perceive_routed(turn))?),
+        false => pollster::block_on(session.perceive(turn)).map(|()| None)?,
+    };
+    if let Some(before) = &before {
+        pollster::block_on(was_told(session, before, turn))?;
     }
+    Ok(map)
 }
 
 /// Samples an answer from where the session is; `show` gets its text piece by piece, in whole characters.

@@ -233,6 +233,8 @@ impl Chat {
         let cannot = || Failure::with(format!("cannot load {}", path.display()));
         let state = State::from_bytes(&bytes).map_err(cannot())?;
         self.session.restore(&state).map_err(cannot())?;
+        // What was learned or taken back since may lie where muted sections lay.
+        self.session.unmute()?;
         self.shown = None;
         note(&faint(&format!("{} tokens remembered", state.position())));
         Ok(())
@@ -316,7 +318,8 @@ impl Chat {
             self.session.restore(&state)?;
             self.pool = Some(pool);
         }
-        Ok(())
+        // Lessons may have other places now.
+        Ok(self.session.unmute()?)
     }
 
     /// Takes a lesson back, for this chat too.
@@ -335,7 +338,7 @@ impl Chat {
             // Others may have taught meanwhile.
             note("more was learned since this chat began than it has room for: start it again to use that");
         }
-        Ok(())
+        Ok(self.session.unmute()?)
     }
 
     fn reset(&mut self) -> Done {

@@ -126,7 +126,6 @@ pub(crate) fn doing(phase: Phase) -> &'static str {
         Phase::Asking => "asking itself",
         Phase::Answering => "finding what changes",
         Phase::Choosing => "choosing what opens it",
-        Phase::Guarding => "finding what must not",
         Phase::Training => "writing",
         Phase::Checking => "checking",
     }

@@ -10,7 +10,6 @@ const PHASES = {
   asking: "Asking itself",
   answering: "Finding what changes",
   choosing: "Choosing what opens it",
-  guarding: "Finding what must stay",
   training: "Writing into its sections",
   checking: "Checking",
 };

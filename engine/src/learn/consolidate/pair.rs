@@ -1,12 +1,11 @@
 //! Two sections become one: what the merged one must do is asked of the model, it is trained, and asked again.
 
 use super::super::choose::{GUARD_OPEN, moment, shuffle};
-use super::super::frames::copied;
 use super::super::gate::Gate;
-use super::super::lesson::{FRAME_OPEN, otherwise};
+use super::super::lesson::FRAME_OPEN;
 use super::super::reader::{Last, Reader, Talk};
 use super::super::training::{Planned, Training};
-use super::super::{ANSWERS, Known, Learner, Phase, Receipt, ask, generated, now};
+use super::super::{ANSWERS, Known, Learner, Phase, Receipt, generated, now};
 use super::Consolidation;
 use crate::error::Error;
 use crate::plastic::{KEYS, NEURONS, Written};
@@ -23,9 +22,6 @@ const PLACED: usize = 48;
 const FRAMES: usize = 40;
 /// Turns that open nothing and are trained on: the nearest ones.
 const GUARDS: usize = 36;
-/// Conversations of each lesson in which something else is told.
-const CONFLICTS: usize = 6;
-
 /// Times that it is trained at most: each time beginning with what was answered otherwise before.
 const ROUNDS: usize = 3;
 
@@ -54,8 +50,6 @@ struct Probe {
     turns: Vec<Vec<f32>>,
     /// What the model answers with the sections as they are.
     answer: Option<Vec<u32>>,
-    /// Whether something else was told before.
-    conflict: bool,
 }
 
 impl Probe {
@@ -82,8 +76,6 @@ pub(super) struct Pair {
     pub(super) at: [usize; KEYS],
     own: [Gate; KEYS],
     others: Vec<Gate>,
-    /// What was said in each lesson, as far as that is kept.
-    said: [Vec<String>; KEYS],
     /// What training goes on from: the strongest neurons of both, later what it came to before.
     slabs: Vec<Vec<f32>>,
     round: usize,
@@ -108,13 +100,11 @@ impl Pair {
     pub(super) fn new(at: [usize; KEYS], of: &Consolidation, learner: &Learner) -> Result<Self, Error> {
         let own = at.map(|place| of.gates[place].clone());
         let others = (0..of.gates.len()).filter(|place| !at.contains(place)).map(|place| of.gates[place].clone());
-        let said = at.map(|place| of.all[place].said.clone());
         let seed = of.lessons(at).iter().fold(0x6d65_7267u64, |seed, id| seed.wrapping_mul(31).wrapping_add(*id));
         let mut pair = Self {
             at,
             own,
             others: others.collect(),
-            said,
             slabs: strongest(at.map(|place| &of.all[place].written)),
             round: 0,
             prompts: of.prompts.clone(),
@@ -163,7 +153,7 @@ impl Pair {
     fn probe(&mut self, known: &Known, before: Option<(String, Vec<u32>)>, now: Option<String>) {
         let turns = if before.is_none() && now.is_none() { vec![known.turn.clone()] } else { Vec::new() };
         let prompt = known.prompt.clone();
-        self.probes.push(Probe { prompt, before, now, turns, answer: None, conflict: false });
+        self.probes.push(Probe { prompt, before, now, turns, answer: None });
     }
 
     /// The same prompt at a moment, and after a turn that opens nothing.
@@ -220,7 +210,6 @@ impl Pair {
             },
             Phase::Choosing => self.choose(),
             Phase::Answering => self.answer(before, learner),
-            Phase::Guarding => self.guard(before, learner),
             Phase::Training => self.train(learner),
             Phase::Checking => self.check(after, learner),
         }
@@ -307,56 +296,14 @@ impl Pair {
             self.probes[i].answer = Some(self.probes[i].ask(before, &learner.sampler)?);
         }
         match next.is_empty() {
-            true if self.round == 0 => Ok(self.go(Phase::Guarding)),
             true => self.plan(learner),
             false => Ok(self.going(self.asked.len().div_ceil(ANSWERS))),
         }
     }
 
-    /// Conversations in which something else is told, where what was said is kept: there the conversation must win, if
-    /// it does with the lessons' own sections.
-    fn guard(&mut self, before: &mut Session, learner: &mut Learner) -> Result<Outcome, Error> {
-        let (side, n) = (self.done / CONFLICTS, self.done % CONFLICTS);
-        if side >= KEYS {
-            if self.read(learner)? > 0 {
-                return Ok(self.going(self.done + 2));
-            }
-            return self.plan(learner);
-        }
-        let Some(said) = self.said[side].first().cloned() else { return Ok(self.going(KEYS * CONFLICTS)) };
-        let mine = |p: &&Probe| {
-            p.now.is_none() && p.before.is_none() && self.opening(p.turn()) > 0.5 && self.side(p.turn()) == side
-        };
-        let mine: Vec<&Probe> = self.probes.iter().filter(mine).collect();
-        let changed = mine.iter().filter_map(|p| {
-            let known = learner.known.iter().find(|known| known.prompt == p.prompt)?;
-            Some((&p.prompt[..], &known.answer[..], p.answer.as_deref().unwrap_or(&[])))
-        });
-        let value = copied(&said, learner.model.tokenizer(), changed);
-        let other = otherwise(&said, &value, &mut self.random);
-        let Some(prompt) = mine.get(n % mine.len().max(1)).map(|p| p.prompt.clone()) else {
-            return Ok(self.going(KEYS * CONFLICTS));
-        };
-        if other == said {
-            return Ok(self.going(KEYS * CONFLICTS));
-        }
-        before.reset()?;
-        let heard = ask(before, &learner.sampler, &other)?;
-        let before_it = Some((other, heard));
-        let mut probe = Probe { prompt, before: before_it, now: None, turns: Vec::new(), answer: None, conflict: true };
-        let answer = probe.ask(before, &learner.sampler)?;
-        if probe.ask(&mut learner.session, &learner.sampler)? == answer {
-            probe.answer = Some(answer);
-            self.asked.push(self.probes.len());
-            self.probes.push(probe);
-        }
-        Ok(self.going(KEYS * CONFLICTS))
-    }
-
     /// What is trained, and what is asked in the end.
     fn plan(&mut self, learner: &Learner) -> Result<Outcome, Error> {
         let mut order = self.asked.clone();
-        order.extend((0..self.probes.len()).filter(|&i| self.probes[i].conflict && !self.asked.contains(&i)));
         shuffle(&mut order, &mut self.random);
         // What went wrong before comes first.
         order.sort_by_key(|i| !self.wrong.contains(i));
@@ -373,7 +320,7 @@ impl Pair {
             if probe.turns.iter().any(|turn| self.foreign(turn)) {
                 continue;
             }
-            let frame = own > 0.0 && !probe.conflict;
+            let frame = own > 0.0;
             if frame {
                 let n = &mut frames[self.side(turn)];
                 *n += 1;
@@ -409,7 +356,7 @@ impl Pair {
         (self.receipt.loss_before, self.receipt.loss_after, self.receipt.drift) =
             (first.frames, last.frames, last.guards);
         (self.receipt.frames, self.receipt.guards) = (training.frames(), training.guards());
-        let written = training.written(learner, gate.theta, gate.keys.concat())?;
+        let written = training.written(learner, gate)?;
         self.training = None;
         self.slabs = written.slabs.clone();
         self.written = Some(written.clone());

@@ -5,6 +5,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{Config, Mixer};
 use crate::learn::{Bank, ask};
 use crate::model::Model;
+use crate::phrase::Phrase;
 use crate::plastic::NEURONS;
 use crate::sampler::Sampler;
 use crate::testing::{self, config};
@@ -51,20 +52,15 @@ fn ready() -> Learner {
 fn section(learner: &Learner, lesson: u64, prompt: usize, size: f64) -> InUse {
     let mut random = Random::new(lesson);
     let key = unit(&learner.known[prompt].turn);
-    let gate = Gate { keys: vec![key.clone(); KEYS], theta: 0.0 };
+    let gate = Gate { keys: vec![key.clone(); KEYS], theta: 0.0, phrase: None };
     let mut near: Vec<f32> = learner.known.iter().map(|known| gate.nearness(&known.turn)).collect();
     near.sort_by(|a, b| b.total_cmp(a));
     let width = learner.model.config().width;
     let slab = |_| (0..2 * NEURONS * width).map(|_| (size * random.normal()) as f32).collect();
     let slabs = (0..2).map(slab).collect();
     // Three of them open it, well enough.
-    let written = Written { theta: near[LEAST - 1] - 0.03, keys: [&key[..], &key[..]].concat(), slabs };
-    InUse {
-        lessons: vec![lesson],
-        written,
-        said: Vec::new(),
-        prompts: vec![PROMPTS[prompt].into(), "a new one".into()],
-    }
+    let written = Written { phrase: None, theta: near[LEAST - 1] - 0.03, keys: [&key[..], &key[..]].concat(), slabs };
+    InUse { lessons: vec![lesson], written, prompts: vec![PROMPTS[prompt].into(), "a new one".into()] }
 }
 
 fn run(learner: &mut Learner, all: &[InUse]) -> Consolidated {
@@ -128,9 +124,13 @@ fn what_is_merged_answers_as_before_and_the_rest_is_left() {
     let mut quiet = vec![section(&learner, 1, 0, 0.0), section(&learner, 2, 7, 0.0)];
     quiet.push(InUse { written: Written { theta: 2.0, ..quiet[0].written.clone() }, ..section(&learner, 5, 2, 0.0) });
     quiet.push(InUse { lessons: vec![6, 7], ..section(&learner, 6, 3, 0.3) });
+    // So does one that words of its own open.
+    let named = Written { phrase: Phrase::new("good night"), ..quiet[0].written.clone() };
+    quiet.push(InUse { written: named, ..section(&learner, 8, 2, 0.0) });
     let done = kept(&mut learner, &quiet);
     assert_eq!(done.merged.iter().map(|merged| &merged.lessons[..]).collect::<Vec<_>>(), [[1, 2]], "{done:?}");
     assert!(done.refused[0].1.contains("too few"), "{:?}", done.refused);
+    assert!(done.refused[1].0 == [8] && done.refused[1].1.contains("words of its own"), "{:?}", done.refused);
     // Two that shout different things can hardly become one.
     let loud = [section(&learner, 3, 4, 1.0), section(&learner, 4, 10, 1.0)];
     let shut = Written { theta: 2.0, ..loud[0].written.clone() };

@@ -254,7 +254,7 @@ fn tell_open(learner: &mut Learner, lessons: &[Lesson], written: &HashMap<u64, W
     }
     for turn in learner.turns([prompt].into_iter())? {
         let mut open: Vec<(f32, &str)> =
-            written.iter().map(|(id, w)| (opening(w, &turn), lessons[*id as usize].id.as_str())).collect();
+            written.iter().map(|(id, w)| (opening(w, prompt, &turn), lessons[*id as usize].id.as_str())).collect();
         open.retain(|(open, _)| *open > 0.0);
         open.sort_by(|a, b| b.0.total_cmp(&a.0));
         let open: Vec<String> = open.iter().map(|(open, id)| format!("{id} {open:.2}")).collect();
