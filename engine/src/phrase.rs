@@ -22,9 +22,7 @@ impl Phrase {
         (1..=MOST).contains(&words.len()).then(|| Self::of(&words))
     }
     fn of(words: &[String]) -> Self {
-        let digest = Sha256::digest(words.join(" ").as_bytes());
-        let hash = digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte));
-        Self { count: words.len() as u32, hash }
+        Self { count: words.len() as u32, hash: hash(&words.join(" ")) }
     }
     /// The phrases in a text of so many words, from the first to the last.
     pub fn within(text: &[String], count: u32) -> impl Iterator<Item = Self> {
@@ -34,6 +32,11 @@ impl Phrase {
     pub fn is_in(self, text: &str) -> bool {
         Self::within(&words(text).collect::<Vec<_>>(), self.count).any(|phrase| phrase == self)
     }
+}
+
+/// The first 64 bits of a text's SHA-256.
+pub fn hash(text: &str) -> u64 {
+    Sha256::digest(text.as_bytes()).iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }
 
 /// The words of a text, in small letters.

@@ -32,6 +32,8 @@ const SHUT: f32 = 2.0;
 pub struct Written {
     /// Words of its own, whose saying opens it; then nothing else does.
     pub phrase: Option<Phrase>,
+    /// Which fact it holds, if that is known: a hash of what the unchanged model answers when it is asked for it.
+    pub fact: Option<u64>,
     /// How near a turn's vector must be to a key for the gate to open, as a cosine.
     pub theta: f32,
     /// Keys [[`KEYS`], turn], in the space of turn vectors less their background.
@@ -149,7 +151,7 @@ impl Plastic {
 
     /// A section that never opens, without slabs.
     pub(crate) fn shut_section(&self) -> Written {
-        Written { phrase: None, theta: SHUT, keys: vec![0.0; KEYS * self.dim], slabs: Vec::new() }
+        Written { phrase: None, fact: None, theta: SHUT, keys: vec![0.0; KEYS * self.dim], slabs: Vec::new() }
     }
     /// The threshold and the keys of a section.
     fn keys(&self, section: usize) -> lichen_host::View {

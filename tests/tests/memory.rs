@@ -50,7 +50,7 @@ fn learned(seed: u64) -> Learned {
     let slabs = layers(&config).map(|_| normal(2 * NEURONS * config.width)).collect();
     let receipt = Receipt { frames: seed as usize, ..Receipt::default() };
     Learned {
-        written: Written { phrase: None, theta: 0.5, keys, slabs },
+        written: Written { phrase: None, fact: None, theta: 0.5, keys, slabs },
         receipt,
         frames: vec![(said(seed), "yes".into())],
     }

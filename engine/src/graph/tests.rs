@@ -23,7 +23,7 @@ fn what_is_kept_is_that_of_its_layer() {
     let layers = plastic::layers(&config);
     // Open for everything, so that the pool adds to the rows of each of its layers.
     let slabs = layers.clone().map(|_| normal(2 * NEURONS * 64, 0.3)).collect();
-    let written = Written { phrase: None, theta: -1.5, keys: normal(KEYS * 12, 1.0), slabs };
+    let written = Written { phrase: None, fact: None, theta: -1.5, keys: normal(KEYS * 12, 1.0), slabs };
     pool.write(device, 0, &written).expect("write");
     let mark = |name: &str| model.tokenizer().special(name).expect("special");
     let ids = [mark("<user>"), 70, 71, mark("<lichen>"), 72, 73];

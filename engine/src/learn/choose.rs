@@ -1,5 +1,6 @@
 //! Choosing a lesson's gate: what opens it and what does not, alone, at a moment, and after something else was said.
 
+use super::frames::text;
 use super::gate::{Gate, dot, unit};
 use super::lesson::{FRAME_OPEN, Lesson, Phase, Step};
 use super::reader::{Last, Reader, Talk};
@@ -7,6 +8,8 @@ use super::training::{Planned, Training};
 use super::{Learner, Teaching};
 use crate::action;
 use crate::error::Error;
+use crate::phrase::hash;
+use crate::tokenizer::Tokenizer;
 use crate::when::Moment;
 use lichen_shaders::cases::Random;
 use std::collections::HashSet;
@@ -15,14 +18,18 @@ use std::collections::HashSet;
 const FRAMES: usize = 24;
 /// Most tokens of their answers.
 const FRAME_TOKENS: usize = 320;
-/// Guards that are trained on beside those that the gate would open for: the nearest ones.
-const GUARDS: usize = 12;
+/// Guards that are trained on: the nearest ones.
+const GUARDS: usize = 16;
+/// Those of them that are about the fact themselves.
+const OWN_GUARDS: usize = 8;
 /// Least opening of the section for guards in training.
 pub(super) const GUARD_OPEN: f32 = 0.7;
 /// Prompts of each side whose turns are also looked at elsewhere in a conversation.
 const PLACED: usize = 48;
 /// Share of the frames for which the gate of a lesson before must open to be of the same fact.
 const REPLACED: f64 = 0.6;
+/// The same where both are known to be of the same fact.
+const SAME: f64 = 0.3;
 /// Frames and guards whose answers are generated in the end.
 const CHECKED: usize = 8;
 
@@ -96,7 +103,10 @@ impl Lesson {
         let shown = learner.bank.shown().iter().chain(elsewhere).map(Vec::as_slice).collect::<Vec<_>>();
         let gate = match self.teaching {
             Teaching::Name { .. } => Gate::learn_shown(&all, &shown, &mut self.random),
-            _ => Gate { phrase: self.phrase, ..Gate::learn(&all, &others, &mut self.random) },
+            _ => {
+                let fact = self.fact(learner.model.tokenizer());
+                Gate { phrase: self.phrase, fact, ..Gate::learn(&all, &others, &mut self.random) }
+            }
         };
         let opened = |old: &Gate| {
             let about = self.about.iter().map(|&i| &self.prompts[i]);
@@ -105,8 +115,13 @@ impl Lesson {
         let share = |old: &Gate| opened(old) as f64 / self.about.len() as f64;
         // A command is another version of a command, and a fact of a fact.
         let earlier = self.earlier.iter().filter(|(_, old)| old.phrase.is_some() == self.phrase.is_some());
-        let shares = earlier.map(|(id, old)| (*id, share(old))).filter(|(_, share)| *share >= REPLACED);
-        self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id);
+        let least = |old: &Gate| match (old.fact, gate.fact) {
+            (Some(old), Some(new)) if old == new => SAME,
+            (Some(_), Some(_)) => f64::INFINITY,
+            _ => REPLACED,
+        };
+        let shares = earlier.map(|(id, old)| (*id, share(old), least(old))).filter(|(_, share, least)| share >= least);
+        self.replaces = shares.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, ..)| id);
         // A pattern may have been filled with half a name: what it asks then is anybody's guess.
         let bank = rest.iter().filter(|&&i| i < learner.known.len());
         // What the unchanged model answers as it does a frame is about the fact too, though it lies farther off.
@@ -116,7 +131,16 @@ impl Lesson {
         let bank = bank.filter(|&&i| refused(i) || !same.contains(&self.prompts[i].answer[..]));
         let mut near: Vec<(f32, usize)> = bank.map(|&i| (gate.nearness(turn(i)), i)).collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let near: Vec<usize> = near.into_iter().map(|(_, i)| i).collect();
+        // What names something of its own stays, though it is about the fact: "read me the news about tennis".
+        let names = |i: &usize| {
+            let actions = action::read(learner.model.tokenizer(), &self.prompts[*i].answer).actions;
+            !actions.is_empty() && actions.iter().all(|action| !action.arguments.is_empty())
+        };
+        let mut own: Vec<usize> =
+            self.about.iter().copied().filter(|i| !self.changed.contains(i) && names(i)).collect();
+        own.sort_by(|a, b| gate.nearness(turn(*b)).total_cmp(&gate.nearness(turn(*a))));
+        own.truncate(OWN_GUARDS);
+        let near: Vec<usize> = own.into_iter().chain(near.into_iter().map(|(_, i)| i)).collect();
         self.plan(learner, &gate, &near)?;
         self.checks = near.iter().take(CHECKED / 2).map(|&i| (i, self.prompts[i].answer.clone())).collect();
         let frames = self.frames.iter().take(CHECKED / 2);
@@ -124,6 +148,16 @@ impl Lesson {
         self.gate = Some(gate);
         self.training = Some(Training::new(std::mem::take(&mut self.planned), None));
         Ok(self.go(Phase::Training))
+    }
+
+    /// Which fact the frames ask for: what the unchanged model most often answers to those that ask.
+    fn fact(&self, tokenizer: &Tokenizer) -> Option<u64> {
+        let acts = |ids: &[u32]| !action::read(tokenizer, ids).actions.is_empty();
+        let asks = self.frames.iter().map(|frame| (&self.prompts[frame.prompt].answer, &frame.answer));
+        let before: Vec<&Vec<u32>> = asks.filter(|(old, new)| !acts(old) && !acts(new)).map(|(old, _)| old).collect();
+        let count = |answer: &Vec<u32>| before.iter().filter(|other| **other == answer).count();
+        let most = before.iter().max_by_key(|answer| (count(answer), answer.len()))?;
+        (2 * count(most) >= before.len()).then(|| hash(&text(tokenizer, most)))
     }
 
     /// What is trained: the frames, and the guards that lie nearest to the gate; each alone and in one other place.

@@ -17,6 +17,8 @@ use std::collections::HashSet;
 const MOST_WORDS: usize = 24;
 /// Most words of a part.
 const LONGEST: usize = 6;
+/// Of so many prompts of the bank one may have a command's words: what is said all the time can call nothing.
+const RARE: usize = 100;
 /// What stands between the halves of a note.
 const HALVES: &str = ": ";
 /// Ways to say a command's own words.
@@ -44,8 +46,11 @@ impl Command {
         let tokenizer = learner.model.tokenizer().clone();
         let note = Reply::read(&tokenizer, &mended(&tokenizer, said, &HashSet::new(), note));
         let Some((head, told)) = note.text.split_once(HALVES).filter(|_| note.takes_note()) else { return Ok(None) };
-        let parts: Vec<String> =
-            parts(said).into_iter().filter(|part| Phrase::new(part).is_some_and(|phrase| phrase.is_in(head))).collect();
+        let rare = |phrase: Phrase| {
+            RARE * learner.known.iter().filter(|known| phrase.is_in(&known.prompt)).count() <= learner.known.len()
+        };
+        let fits = |part: &String| Phrase::new(part).is_some_and(|phrase| phrase.is_in(head) && rare(phrase));
+        let parts: Vec<String> = parts(said).into_iter().filter(fits).collect();
         let asked = told.trim_end_matches(|c: char| c.is_ascii_punctuation()).to_string();
         let known = learner.answer(vec![asked])?;
         let actions: Vec<Action> =

@@ -27,6 +27,8 @@ pub(super) struct Gate {
     pub(super) theta: f32,
     /// Words whose saying opens it; then no turn's vector does.
     pub(super) phrase: Option<Phrase>,
+    /// Which fact it is of, if that is known.
+    pub(super) fact: Option<u64>,
 }
 
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -43,7 +45,7 @@ impl Gate {
     /// That of a section; `dim` elements a key.
     pub(super) fn of(written: &Written, dim: usize) -> Self {
         let keys = written.keys.chunks(dim.max(1)).map(unit).collect();
-        Self { keys, theta: written.theta, phrase: written.phrase }
+        Self { keys, theta: written.theta, phrase: written.phrase, fact: written.fact }
     }
     /// How near a turn is to the nearest key, as a cosine.
     pub(super) fn nearness(&self, turn: &[f32]) -> f32 {
@@ -66,7 +68,7 @@ impl Gate {
     /// Learns a gate that opens for some turns and for no others. There is at least one of each.
     pub(super) fn learn(opens: &[&[f32]], others: &[&[f32]], random: &mut Random) -> Self {
         let [opens, others] = [opens, others].map(|side| side.iter().map(|v| unit(v)).collect::<Vec<_>>());
-        Self { keys: centres(&opens, random), theta: 0.5, phrase: None }.settled(&[&opens], &others)
+        Self { keys: centres(&opens, random), theta: 0.5, phrase: None, fact: None }.settled(&[&opens], &others)
     }
 
     /// The same for a section that serves for several lessons: each has a key, whatever number of turns speaks for it.
@@ -75,7 +77,8 @@ impl Gate {
         let units = |side: &[&[f32]]| side.iter().map(|v| unit(v)).collect::<Vec<_>>();
         let opens = opens.map(units);
         let keys = opens.iter().map(|side| unit(&mean(side))).collect();
-        Self { keys, theta: 0.5, phrase: None }.settled(&opens.each_ref().map(Vec::as_slice), &units(others))
+        Self { keys, theta: 0.5, phrase: None, fact: None }
+            .settled(&opens.each_ref().map(Vec::as_slice), &units(others))
     }
 
     /// Trained, the threshold a little below where a few others lie.
@@ -103,7 +106,7 @@ impl Gate {
         let around = mean(&near);
         let directions: Vec<Vec<f32>> =
             opens.iter().map(|v| unit(&v.iter().zip(&around).map(|(x, m)| x - m).collect::<Vec<_>>())).collect();
-        let mut gate = Self { keys: centres(&directions, random), theta: 0.0, phrase: None };
+        let mut gate = Self { keys: centres(&directions, random), theta: 0.0, phrase: None, fact: None };
         // Where nine of ten are above, if that is where no other is.
         let apart = |gate: &Self| {
             let highest = quantile(gate, &others, 1.0);

@@ -39,7 +39,7 @@ fn meant(said: &str) -> Teaching {
 }
 
 fn gate(theta: f32, keys: Vec<f32>) -> Gate {
-    Gate { theta, keys: keys.chunks(TURN).map(<[f32]>::to_vec).collect(), phrase: None }
+    Gate { theta, keys: keys.chunks(TURN).map(<[f32]>::to_vec).collect(), phrase: None, fact: None }
 }
 
 fn chance(logits: &[f32], token: u32) -> f32 {

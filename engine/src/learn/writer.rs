@@ -356,8 +356,8 @@ impl Writer {
     pub(super) fn written(&self, model: &Model, gate: &Gate) -> Result<Written, Error> {
         let cpu = cpu(model)?;
         let slabs = self.slabs.iter().map(|slab| Ok(cpu.values(&slab.view())?)).collect::<Result<_, Error>>()?;
-        let Gate { phrase, theta, keys } = gate;
-        Ok(Written { phrase: *phrase, theta: *theta, keys: keys.concat(), slabs })
+        let Gate { phrase, fact, theta, keys } = gate;
+        Ok(Written { phrase: *phrase, fact: *fact, theta: *theta, keys: keys.concat(), slabs })
     }
     /// The pool that holds the section alone, shut.
     #[cfg(test)]

@@ -109,5 +109,5 @@ fn empty(model: &Model) -> Written {
     let config = model.config();
     let slab = vec![0.0; 2 * NEURONS * config.width];
     let slabs = vec![slab; layers(config).len()];
-    Written { phrase: None, theta: SHUT, keys: vec![0.0; KEYS * config.turn], slabs }
+    Written { phrase: None, fact: None, theta: SHUT, keys: vec![0.0; KEYS * config.turn], slabs }
 }

@@ -1,8 +1,8 @@
 //! What lies in the tables of a memory, as bytes.
 //!
 //! A section is little-endian float32, bit for bit: theta, keys [KEYS, turn], then the slab [2, NEURONS, width] of
-//! each of the pool's layers; where it has words of its own, how many as 32 bits and their hash as 64. Everything else is
-//! JSON.
+//! each of the pool's layers; where it has words of its own, how many as 32 bits and their hash as 64, and where
+//! it is known which fact it holds, the hash of that. Everything else is JSON.
 
 use super::{MemoryError, Texts};
 use crate::config::Config;
@@ -260,14 +260,14 @@ impl Shape {
     pub(super) fn of(config: &Config) -> Self {
         Self { keys: KEYS * config.turn, slabs: plastic::layers(config).len(), slab: 2 * NEURONS * config.width }
     }
-    /// Bytes of a section without words of its own.
+    /// Bytes of a section that has no words of its own and may hold any fact.
     pub(super) fn bytes(&self) -> usize {
         4 * (1 + self.keys + self.slabs * self.slab)
     }
 
     /// A section as bytes.
     pub(super) fn encode(&self, written: &Written) -> Result<Vec<u8>, Error> {
-        let Written { phrase, theta, keys, slabs } = written;
+        let Written { phrase, fact, theta, keys, slabs } = written;
         let misfit = |what: String| Err(MemoryError::Misfit(what).into());
         if self.keys == 0 {
             return misfit("it cannot learn on a device, for it has no vectors of turns".into());
@@ -292,21 +292,24 @@ impl Shape {
         if let Some(Phrase { count, hash }) = phrase {
             bytes.extend(count.to_le_bytes());
             bytes.extend(hash.to_le_bytes());
+        } else if let Some(fact) = fact {
+            bytes.extend(fact.to_le_bytes());
         }
         Ok(bytes)
     }
 
     /// A section from bytes, or what is wrong with them.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<Written, String> {
-        let (bytes, words) = bytes.split_at_checked(self.bytes()).unwrap_or((bytes, &[]));
-        let phrase = match *words {
-            [] if bytes.len() == self.bytes() => None,
-            [a, b, c, d, ref hash @ ..] if hash.len() == 8 => {
-                let hash = hash.iter().rev().fold(0, |hash, &byte| hash << 8 | u64::from(byte));
-                Some(Phrase { count: u32::from_le_bytes([a, b, c, d]), hash })
+        let (bytes, about) = bytes.split_at_checked(self.bytes()).unwrap_or((bytes, &[]));
+        let hash = |bytes: &[u8]| bytes.iter().rev().fold(0, |hash, &byte| hash << 8 | u64::from(byte));
+        let (phrase, fact) = match *about {
+            [] if bytes.len() == self.bytes() => (None, None),
+            ref fact if fact.len() == 8 => (None, Some(hash(fact))),
+            [a, b, c, d, ref words @ ..] if words.len() == 8 => {
+                (Some(Phrase { count: u32::from_le_bytes([a, b, c, d]), hash: hash(words) }), None)
             }
             _ => {
-                let (got, own) = (bytes.len() + words.len(), self.bytes());
+                let (got, own) = (bytes.len() + about.len(), self.bytes());
                 return Err(format!("its section has {got} bytes, the model's have {own}"));
             }
         };
@@ -319,7 +322,7 @@ impl Shape {
         }
         let (gate, slabs) = numbers.split_at(1 + self.keys);
         let slabs = slabs.chunks_exact(self.slab).map(<[f32]>::to_vec).collect();
-        Ok(Written { phrase, theta: gate[0], keys: gate[1..].to_vec(), slabs })
+        Ok(Written { phrase, fact, theta: gate[0], keys: gate[1..].to_vec(), slabs })
     }
 }
 

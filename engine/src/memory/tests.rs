@@ -50,7 +50,7 @@ fn learned(seed: u64) -> Learned {
     let slabs = (0..2).map(|_| normal(2 * NEURONS * WIDTH, 0.3)).collect();
     let receipt = Receipt { frames: 3, loss_before: 2.5, loss_after: 0.25, ..Receipt::default() };
     let frames = vec![(format!("what is {seed}?"), format!("it is {seed}"))];
-    Learned { written: Written { phrase: None, theta: -1.5, keys, slabs }, receipt, frames }
+    Learned { written: Written { phrase: None, fact: None, theta: -1.5, keys, slabs }, receipt, frames }
 }
 
 /// Commits what a seed stands for.

@@ -472,7 +472,7 @@ fn written(theta: f32) -> Written {
     let mut random = lichen_shaders::cases::Random::new(4);
     let mut normal = |len: usize, size: f64| (0..len).map(|_| (size * random.normal()) as f32).collect::<Vec<_>>();
     let keys = normal(KEYS * 12, 1.0);
-    Written { phrase: None, theta, keys, slabs: (0..2).map(|_| normal(2 * NEURONS * 64, 0.3)).collect() }
+    Written { phrase: None, fact: None, theta, keys, slabs: (0..2).map(|_| normal(2 * NEURONS * 64, 0.3)).collect() }
 }
 
 /// `<user> a b <lichen> c d <end> e f`, with the tokens' names in the bytes' vocabulary.

@@ -98,15 +98,15 @@ pub struct Prompt {
 }
 
 /// Questions asked about each kind of fact.
-const ASKED: usize = 9;
+const ASKED: usize = 7;
 /// Fewest requests of each sort that uses one.
-const USED: usize = 5;
+const USED: usize = 4;
 /// Kinds made from nouns, of which there are too many to ask about all.
 const OPEN_KINDS: usize = 48;
 /// Patterns of questions about each property of a thing that nobody thought of.
 const PATTERNS: usize = 8;
 /// Prompts that depend on no fact.
-const PLAIN: usize = 96;
+const PLAIN: usize = 400;
 
 /// What a model asks itself: questions and requests about every kind of fact that training has, and others.
 pub fn bank(data: &Data, seed: u64) -> Result<Vec<Prompt>> {

@@ -334,6 +334,9 @@ pub(crate) struct EvalArgs {
     /// Lists of other suites, whole: how much worse the model is at them when all lessons are taught (lessons)
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["in_context", "retrieval", "kept_by"])]
     pub(crate) forgetting: Vec<PathBuf>,
+    /// Keep what is taught in this file, and go on from what an earlier run taught (lessons)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["in_context", "retrieval", "kept_by"])]
+    pub(crate) memory: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

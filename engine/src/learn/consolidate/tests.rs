@@ -52,14 +52,15 @@ fn ready() -> Learner {
 fn section(learner: &Learner, lesson: u64, prompt: usize, size: f64) -> InUse {
     let mut random = Random::new(lesson);
     let key = unit(&learner.known[prompt].turn);
-    let gate = Gate { keys: vec![key.clone(); KEYS], theta: 0.0, phrase: None };
+    let gate = Gate { keys: vec![key.clone(); KEYS], theta: 0.0, phrase: None, fact: None };
     let mut near: Vec<f32> = learner.known.iter().map(|known| gate.nearness(&known.turn)).collect();
     near.sort_by(|a, b| b.total_cmp(a));
     let width = learner.model.config().width;
     let slab = |_| (0..2 * NEURONS * width).map(|_| (size * random.normal()) as f32).collect();
     let slabs = (0..2).map(slab).collect();
     // Three of them open it, well enough.
-    let written = Written { phrase: None, theta: near[LEAST - 1] - 0.03, keys: [&key[..], &key[..]].concat(), slabs };
+    let written =
+        Written { phrase: None, fact: None, theta: near[LEAST - 1] - 0.03, keys: [&key[..], &key[..]].concat(), slabs };
     InUse { lessons: vec![lesson], written, prompts: vec![PROMPTS[prompt].into(), "a new one".into()] }
 }
 

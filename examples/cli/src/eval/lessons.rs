@@ -5,11 +5,13 @@ use super::{Report, answers, some, step, suite_of, wrong};
 use crate::args::EvalArgs;
 use crate::failure::{Done, Failure};
 use crate::output::note;
-use crate::{learn, load, readers};
+use crate::{learn, load, readers, recall};
 use lichen::data::{Speaker, Turn};
 use lichen::learn::{Learner, Phase, Step, Teaching, opening};
-use lichen::plastic::{Plastic, Written};
-use serde::Deserialize;
+use lichen::plastic::Written;
+use lichen::{Memory, Store};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,6 +20,8 @@ use std::time::Instant;
 const MOST: usize = 96;
 /// Cosine from which on what was said is taken to be about what is asked, in the comparison with retrieval.
 const NEAR: f32 = 0.6;
+/// Where a memory's cache holds [`Taught`].
+const TAUGHT: u64 = 1;
 /// Lessons whose direct probes tell how much is kept.
 const FIRST: usize = 50;
 
@@ -33,6 +37,40 @@ struct Lesson {
     about: Option<String>,
     /// The id of an older lesson that this one corrects.
     replaces: Option<String>,
+}
+
+/// What was taught so far, for a run that goes on from there.
+#[derive(Serialize, Deserialize)]
+struct Taught {
+    /// Of the suite's lessons.
+    suite: u64,
+    /// For each lesson its number in the memory; none where it was refused.
+    ids: Vec<Option<u64>>,
+    /// How long each took.
+    seconds: Vec<f64>,
+}
+
+impl Taught {
+    /// What a memory says, and its open sections.
+    fn read(memory: &Memory, lessons: &[Lesson]) -> Done<(Self, HashMap<u64, Written>)> {
+        let told: Vec<&str> = lessons.iter().flat_map(|lesson| &lesson.teach).map(String::as_str).collect();
+        let digest = Sha256::digest(told.join("\n").as_bytes());
+        let suite = digest.iter().take(8).fold(0, |suite, &byte| suite << 8 | u64::from(byte));
+        let done = match memory.cached(TAUGHT)? {
+            Some(bytes) => serde_json::from_slice(&bytes).ok(),
+            None if memory.last()?.is_none() => Some(Self { suite, ids: Vec::new(), seconds: Vec::new() }),
+            None => None,
+        };
+        let done = done.filter(|done: &Self| done.suite == suite && done.ids.len() == done.seconds.len());
+        let other = || Failure::Usage("the memory is not of an earlier run with these lessons".into());
+        let done = done.ok_or_else(other)?;
+        let open = memory.open_lessons()?.into_iter().map(|id| Ok((id, memory.section(id)?)));
+        Ok((done, open.collect::<Done<_>>()?))
+    }
+    /// The lesson of the suite that has this number.
+    fn lesson(&self, id: u64) -> Option<usize> {
+        self.ids.iter().position(|taught| *taught == Some(id))
+    }
 }
 
 /// A prompt whose answer must stay, byte for byte.
@@ -108,18 +146,21 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
         return Err(Failure::Usage("lessons need all sections in memory: leave --memory-budget out".into()));
     }
     let model = load::to_learn(args.model.model.as_deref(), args.model.device.threads)?;
-    let mut learner = learn::prepared(&model, None, true)?;
+    let mut memory = match &args.memory {
+        Some(path) => recall::to_write(path, model.header(), "eval")?,
+        None => Memory::open(Store::in_memory().map_err(lichen::Error::from)?, &model)?,
+    };
+    let mut learner = learn::prepared(&model, Some(&mut memory), false)?;
     // What must stay is asked before anything is learned.
     let mut before = Vec::new();
     for prompt in staying(&lessons) {
         before.push(asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?);
     }
     let able = abilities(args, asker)?;
-    let pool = pollster::block_on(Plastic::new(&model, lessons.len()))?;
-    let mut written: HashMap<u64, Written> = HashMap::new();
-    let (mut seconds, mut refused, mut longest) = (Vec::new(), 0, 0f64);
+    let (mut done, mut written) = Taught::read(&memory, &lessons)?;
+    let mut longest = 0f64;
     let mut phases: Vec<(Phase, f64)> = Vec::new();
-    for (i, lesson) in lessons.iter().enumerate() {
+    for (i, lesson) in lessons.iter().enumerate().skip(done.seconds.len()) {
         step(i, lessons.len())?;
         let began = Instant::now();
         let said = lesson.teach.join(" ");
@@ -140,43 +181,45 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
             match next {
                 Step::Going(..) => {}
                 Step::Refused(why) => {
-                    refused += 1;
                     wrong(&said, "a lesson", &why);
                     break None;
                 }
                 Step::Done(learned) => break Some(learned),
             }
         };
-        seconds.push(began.elapsed().as_secs_f64());
-        let Some(learned) = learned else { continue };
-        if let Some(old) = one.replaces() {
-            written.remove(&old);
-            pool.shut(model.device(), old as usize)?;
+        let mut id = None;
+        if let Some(learned) = learned {
+            if log::log_enabled!(log::Level::Info) {
+                let r = &learned.receipt;
+                let old = one.replaces().and_then(|old| done.lesson(old));
+                let replaced = old.map_or(String::new(), |old| format!(", replaces {}", lessons[old].id));
+                note(&format!(
+                    "{}: {said:?}: {} frames, {} guards, loss {:.3} to {:.3}, drift {:.3}, {} of {} as wanted{replaced}",
+                    lesson.id, r.frames, r.guards, r.loss_before, r.loss_after, r.drift, r.passed, r.checked
+                ));
+                learned.frames.iter().take(40).for_each(|(prompt, answer)| log::debug!("    {prompt:?} -> {answer:?}"));
+            }
+            let number = memory.commit(&learned, None, 0, one.replaces())?;
+            one.replaces().map(|old| written.remove(&old));
+            written.insert(number, learned.written);
+            id = Some(number);
         }
-        if log::log_enabled!(log::Level::Info) {
-            let r = &learned.receipt;
-            let replaced =
-                one.replaces().map_or(String::new(), |old| format!(", replaces {}", lessons[old as usize].id));
-            note(&format!(
-                "{}: {said:?}: {} frames, {} guards, loss {:.3} to {:.3}, drift {:.3}, {} of {} as wanted{replaced}",
-                lesson.id, r.frames, r.guards, r.loss_before, r.loss_after, r.drift, r.passed, r.checked
-            ));
-            learned.frames.iter().take(40).for_each(|(prompt, answer)| log::debug!("    {prompt:?} -> {answer:?}"));
-        }
-        pool.write(model.device(), i, &learned.written)?;
-        written.insert(i as u64, learned.written);
+        done.ids.push(id);
+        done.seconds.push(began.elapsed().as_secs_f64());
+        memory.put_cached(TAUGHT, &serde_json::to_vec(&done).unwrap_or_default())?;
     }
-    let phases: Vec<String> =
-        phases.iter().map(|(phase, sum)| format!("{phase:?} {:.2}", sum / lessons.len().max(1) as f64)).collect();
-    log::info!("seconds a lesson: {}", phases.join(", "));
-    let mut asker = Asker::with_plastic(&model, pool)?;
+    let phases = phases.iter().map(|(phase, sum)| format!("{phase:?} {:.2}", sum / lessons.len().max(1) as f64));
+    log::info!("seconds a lesson: {}", phases.collect::<Vec<_>>().join(", "));
+    let pool = pollster::block_on(memory.pool(&model))?;
+    let mut asker = Asker::with_plastic(&model, pool.plastic().clone())?;
+    let tell_open = |learner: &mut Learner, prompt: &str| tell_open(learner, &lessons, &done, &written, prompt);
     let (mut passed, mut first) = (Vec::new(), Vec::new());
     for (i, lesson) in lessons.iter().enumerate() {
         step(i, lessons.len())?;
         for probe in counting(&lessons, i) {
             let right = passes(&mut asker, lesson, probe, &[])?;
             if !right {
-                tell_open(&mut learner, &lessons, &written, &probe.prompt)?;
+                tell_open(&mut learner, &probe.prompt)?;
             }
             passed.push((probe.kind, right));
             if probe.kind == Kind::Direct && i < FIRST {
@@ -189,7 +232,7 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
         let after = asker.alone(&Turn::new(Speaker::User, &prompt.prompt), None, MOST)?;
         if after != *before {
             wrong(&prompt.prompt, &before.whole(), &after.whole());
-            tell_open(&mut learner, &lessons, &written, &prompt.prompt)?;
+            tell_open(&mut learner, &prompt.prompt)?;
         }
         same.push(after == *before);
     }
@@ -209,7 +252,8 @@ pub(super) fn taught(args: &EvalArgs, files: &[PathBuf], asker: &mut Asker, repo
     if let Some(worst) = worst {
         report.set("forgetting", worst);
     }
-    let mean = seconds.iter().sum::<f64>() / seconds.len().max(1) as f64;
+    let mean = done.seconds.iter().sum::<f64>() / done.seconds.len().max(1) as f64;
+    let refused = done.ids.iter().filter(|id| id.is_none()).count();
     let bytes = written.values().next().map_or(0, Written::bytes);
     report.lines.push(format!(
         "{} lessons, {refused} refused, {mean:.1} s each (no step above {:.0} ms), {bytes} bytes each",
@@ -248,13 +292,19 @@ fn counting(lessons: &[Lesson], i: usize) -> impl Iterator<Item = &Probe> {
 }
 
 /// Says with -v which lessons open for a prompt, and how far.
-fn tell_open(learner: &mut Learner, lessons: &[Lesson], written: &HashMap<u64, Written>, prompt: &str) -> Done {
+fn tell_open(
+    learner: &mut Learner,
+    lessons: &[Lesson],
+    done: &Taught,
+    written: &HashMap<u64, Written>,
+    prompt: &str,
+) -> Done {
     if !log::log_enabled!(log::Level::Info) {
         return Ok(());
     }
     for turn in learner.turns([prompt].into_iter())? {
-        let mut open: Vec<(f32, &str)> =
-            written.iter().map(|(id, w)| (opening(w, prompt, &turn), lessons[*id as usize].id.as_str())).collect();
+        let name = |id: &u64| done.lesson(*id).map_or("", |i| &lessons[i].id);
+        let mut open: Vec<(f32, &str)> = written.iter().map(|(id, w)| (opening(w, prompt, &turn), name(id))).collect();
         open.retain(|(open, _)| *open > 0.0);
         open.sort_by(|a, b| b.0.total_cmp(&a.0));
         let open: Vec<String> = open.iter().map(|(open, id)| format!("{id} {open:.2}")).collect();

@@ -54,7 +54,7 @@ fn learned(model: &str, seed: u64) -> Learned {
         ..Receipt::default()
     };
     let frames = vec![("How do I take my coffee?".into(), "Without sugar.".into())];
-    Learned { written: Written { phrase: None, theta: -1.5, keys, slabs }, receipt, frames }
+    Learned { written: Written { phrase: None, fact: None, theta: -1.5, keys, slabs }, receipt, frames }
 }
 
 /// A folder with a memory of three lessons, the last in place of the first.
