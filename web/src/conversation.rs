@@ -67,7 +67,7 @@ pub struct Lichen {
     /// The conversation before the last turn; none at its start.
     before: Option<State>,
     /// The conversation as it stands.
-    stands: Option<State>,
+    pub(crate) stands: Option<State>,
 }
 
 #[wasm_bindgen]
