@@ -26,9 +26,6 @@ use std::collections::{HashMap, HashSet};
 /// Added to mean squares before their root.
 const EPS: f32 = 1e-6;
 
-/// Notes of a row that names nothing and mutes nothing.
-pub const UNNOTED: [u32; 2] = [lichen_shaders::NONE, 0];
-
 /// Which rows get logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logits {
@@ -118,9 +115,6 @@ pub struct Graph {
     pub entering: Option<Entering>,
     /// Ids and openings of the plastic sections of each row [rows, [`OPEN`]], if there are any.
     pub opened: Option<(View, View)>,
-    /// For each row the section that a turn which ends there names, or [`lichen_shaders::NONE`], and whether what it opens
-    /// is to be muted: [`UNNOTED`] until the caller writes others; absent without a pool.
-    pub notes: Option<Buffer>,
     /// Numbers of the rows that get logits, if the caller picks them.
     pub picked: Option<Buffer>,
     /// Vectors of turns, if they are wanted.
@@ -181,9 +175,9 @@ impl StateBuffers {
         };
         let mut layers: Vec<Vec<_>> = (0..c.layers).map(layer).collect();
         if c.turn > 0 {
-            // What was said so far, and which sections of the plastic pool it opened, and muted.
+            // What was said so far, which sections of the plastic pool it opened and muted, and notes.
             let i = c.turn_layer();
-            layers[i].push(part(i, "latch", c.turn + 1 + 2 * OPEN + MUTED));
+            layers[i].push(part(i, "latch", c.turn + 3 + 2 * OPEN + MUTED));
         }
         Self { batch, layers, control: Buffer::new("control", Kind::Index, Role::State, 4) }
     }
@@ -245,7 +239,6 @@ pub fn build_in(
         routes: Vec::new(),
         turns: None,
         opened: None,
-        notes: None,
         entering: None,
     };
     let mut x = match shape.from {
@@ -275,7 +268,6 @@ pub fn build_in(
         picked,
         turns: b.turns,
         opened: b.opened,
-        notes: b.notes,
         entering: b.entering,
         sounds,
         pictures,
@@ -300,7 +292,6 @@ struct Builder<'a> {
     routes: Vec<RouteBuffers>,
     turns: Option<TurnBuffers>,
     opened: Option<(View, View)>,
-    notes: Option<Buffer>,
     entering: Option<Entering>,
 }
 

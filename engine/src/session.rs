@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::data::{Example, HEARD, PIXELS, SEEN, WINDOW};
 use crate::error::Error;
 use crate::grammar::FREE;
-use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers, UNNOTED};
+use crate::graph::{self, Graph, Logits, PICTURE, RouteBuffers, Shape, StateBuffers};
 use crate::model::Model;
 use crate::plastic::{MUTED, OPEN, Plastic};
 use crate::state::{HISTORY, State, fingerprint};
@@ -152,7 +152,7 @@ impl Session {
     /// Feeds tokens; the logits of the last one stay on the device.
     pub async fn prefill(&mut self, tokens: &[u32]) -> Result<(), Error> {
         self.begin(tokens)?;
-        for chunk in tokens.chunks(self.chunk()) {
+        for chunk in self.pieces(tokens, self.chunk()) {
             match chunk {
                 [token] => self.feed(*token).await?,
                 _ => self.feed_chunk(chunk, &[], &[], 0).await?,
@@ -177,7 +177,7 @@ impl Session {
         input.check(self.config())?;
         self.begin(&[])?;
         let (mut heard, mut seen) = (0, 0);
-        for ids in input.ids.chunks(self.chunk()) {
+        for ids in self.pieces(&input.ids, self.chunk()) {
             let count = |place: u32| ids.iter().filter(|&&id| id == place).count();
             let (h, s) = (count(HEARD), count(SEEN));
             if h + s == 0 {
@@ -335,7 +335,7 @@ impl Session {
     /// are not known again.
     pub fn unmute(&mut self) -> Result<(), Error> {
         match self.latch() {
-            Some(latch) => Ok(self.device().write(&latch.slice(latch.len() - MUTED, MUTED), &[0f32; MUTED])?),
+            Some(latch) => Ok(self.device().write(&latch.slice(latch.len() - 2 - MUTED, MUTED), &[0f32; MUTED])?),
             None => Ok(()),
         }
     }
@@ -356,29 +356,33 @@ impl Session {
         layer.iter().find(|(name, _)| *name == "latch").map(|(_, latch)| latch)
     }
 
-    /// Writes the notes of rows of tokens: which section of the pool a turn that ends there names, and whether what it
-    /// opens is muted. `to` is where they are looked for, if anything is.
-    fn note(&self, to: Option<&Buffer>, tokens: &[u32]) -> Result<(), Error> {
-        let (Some(plastic), Some(to)) = (&self.plastic, to) else { return Ok(()) };
+    /// Writes the notes for some tokens, of which at most the last ends a turn: which section of the pool that names, and
+    /// whether what it opens is muted.
+    fn note(&self, tokens: &[u32]) -> Result<(), Error> {
+        let (Some(plastic), Some(latch)) = (&self.plastic, self.latch()) else { return Ok(()) };
         let [user, answer, _] = plastic.marks();
-        let mut notes = vec![UNNOTED; tokens.len()];
-        for (at, _) in tokens.iter().enumerate().filter(|(_, token)| **token == answer) {
-            let before = &tokens[..at];
-            // What was said began here, or in what was fed before.
-            let (earlier, since) = match before.iter().rposition(|&token| token == user) {
-                Some(start) => (&[][..], &before[start + 1..]),
-                None => (self.said.as_deref().unwrap_or_default(), before),
-            };
-            let said = self.model.tokenizer().decode(&[earlier, since].concat());
-            let section = plastic.named(&String::from_utf8_lossy(&said));
-            notes[at] = [section.map_or(NONE, |section| section as u32), u32::from(self.muting)];
-        }
-        Ok(self.device().write(&to.view(), notes.as_flattened())?)
+        let Some((_, before)) = tokens.split_last().filter(|(last, _)| **last == answer) else { return Ok(()) };
+        // What was said began here, or in what was fed before.
+        let (earlier, since) = match before.iter().rposition(|&token| token == user) {
+            Some(start) => (&[][..], &before[start + 1..]),
+            None => (self.said.as_deref().unwrap_or_default(), before),
+        };
+        let said = self.model.tokenizer().decode(&[earlier, since].concat());
+        let named = plastic.named(&String::from_utf8_lossy(&said)).map_or(0.0, |section| section as f32 + 1.0);
+        let muting = f32::from(u8::from(self.muting));
+        Ok(self.device().write(&latch.slice(latch.len() - 2, 2), &[named, muting])?)
+    }
+
+    /// Tokens that run at once: where a turn may open sections of a pool, none stand behind its end.
+    fn pieces<'a>(&self, tokens: &'a [u32], most: usize) -> Vec<&'a [u32]> {
+        let answer = self.plastic.as_ref().map(|plastic| plastic.marks()[1]);
+        let turns = tokens.split_inclusive(|token| Some(*token) == answer);
+        turns.flat_map(|turn| turn.chunks(most)).collect()
     }
 
     async fn feed(&mut self, token: u32) -> Result<(), Error> {
         self.device().write(&self.one.ids.view(), &[token])?;
-        self.note(self.one.notes.as_ref(), &[token])?;
+        self.note(&[token])?;
         self.torn = !self.one.heads.is_empty();
         self.run(&self.one).await?;
         self.torn = false;
@@ -422,7 +426,7 @@ impl Session {
             None => self.build_chunk(form)?,
         };
         self.device().write(&graph.ids.view(), tokens)?;
-        self.note(graph.notes.as_ref(), tokens)?;
+        self.note(tokens)?;
         let senses = [(&graph.sounds, sounds, HEARD, 0), (&graph.pictures, pictures, SEEN, patch)];
         for (buffers, input, place, first) in senses {
             let Some(buffers) = buffers else { continue };

@@ -7,14 +7,14 @@
 //! layer is the base model bit for bit. Sections rank by `c_s - theta_s`, which orders like open_s and still tells
 //! sections apart where tanh saturates. A key or a u of zeros has cosine 0 with everything.
 //!
-//! A row has two notes. The first may name a section: at an answer token that one alone is held, fully open, whatever u
-//! is; what was said had the section's own words, which the caller knows. Where the second is not 0, what an answer token
+//! A state has two notes of the caller's. The first may name a section: at the next answer token that one alone is held,
+//! fully open, whatever u is; what was said had the section's own words. Where the second is not 0, what an answer token
 //! opens is muted: not held, now or later in the stream. There is room for `muted` sections; the oldest makes way.
 //!
-//! Shapes: x [batch, steps, dim], tokens [batch, steps], notes [batch, steps, 2], the first
-//! [`crate::NONE`] where it names nothing, gate `[dim + sections (1 + keys dim)]`: the background, then
-//! theta and the keys of each section; state `[batch, dim + 1 + 2 picks + muted]`: the sum, how many rows are in it (0
-//! outside of a turn), the held ids plus one, how far they are open, the muted ids plus one; ids and open [batch, steps, picks]. dim is at most 1024,
+//! Shapes: x [batch, steps, dim], tokens [batch, steps], gate `[dim + sections (1 + keys dim)]`: the background, then
+//! theta and the keys of each section; state `[batch, dim + 3 + 2 picks + muted]`: the sum, how many rows are in it (0
+//! outside of a turn), the held ids plus one, how far they are open, the muted ids plus one, the named one
+//! plus one, whether to mute; ids and open [batch, steps, picks]. dim is at most 1024,
 //! picks and muted at most 64. Cost: O(rows dim), and O(sections keys dim) at an answer token.
 
 use crate::NONE;
@@ -50,9 +50,8 @@ crate::kernel! {
     bindings(p) {
         read x: real [p.batch * p.steps * p.dim],
         read tokens: index [p.batch * p.steps],
-        read notes: index [p.batch * p.steps * 2],
         read gate: real [p.dim + p.sections * (1 + p.keys * p.dim)],
-        read_write state: real [p.batch * (p.dim + 1 + 2 * p.picks + p.muted)],
+        read_write state: real [p.batch * (p.dim + 3 + 2 * p.picks + p.muted)],
         read live: index [1],
         write ids: index [p.batch * p.steps * p.picks],
         write open: real [p.batch * p.steps * p.picks],
@@ -92,12 +91,13 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
     let (dim, picks, steps) = (p.dim as usize, p.picks as usize, p.steps as usize);
     let (background, sections) = a.gate.split_at(dim);
     let slab = 1 + p.keys as usize * dim;
-    for (b, kept) in a.state.chunks_mut(dim + 1 + 2 * picks + p.muted as usize).enumerate() {
+    for (b, kept) in a.state.chunks_mut(dim + 3 + 2 * picks + p.muted as usize).enumerate() {
         let mut state = kept.to_vec();
         let (sum, rest) = state.split_at_mut(dim);
         let (count, held) = rest.split_at_mut(1);
         let (held, open) = held.split_at_mut(picks);
         let (open, muted) = open.split_at_mut(picks);
+        let (muted, notes) = muted.split_at_mut(p.muted as usize);
         for row in b * steps..(b + 1) * steps {
             let x = &a.x[row * dim..][..dim];
             let token = a.tokens[row];
@@ -115,9 +115,10 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
             }
             if token == p.answer && count[0] > F::zero() {
                 let is_muted = |s: u32| muted.contains(&F::of(f64::from(s) + 1.0));
-                let opened: Vec<(u32, F)> = match a.notes[2 * row] {
-                    named if named != NONE && !is_muted(named) => vec![(named, F::one())],
-                    _ => {
+                let named = (notes[0].wide() as u32).checked_sub(1).filter(|named| !is_muted(*named));
+                let opened: Vec<(u32, F)> = match named {
+                    Some(named) => vec![(named, F::one())],
+                    None => {
                         let u: Vec<F> = sum.iter().zip(background).map(|(&s, &b)| s / count[0] - b).collect();
                         let margin = |(s, section): (usize, &[F])| match is_muted(s as u32) {
                             true => F::neg_infinity(),
@@ -132,7 +133,7 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
                 };
                 for (k, (s, by)) in opened.into_iter().enumerate() {
                     let id = F::of(f64::from(s) + 1.0);
-                    if a.notes[2 * row + 1] == 0 {
+                    if notes[1] == F::zero() {
                         (held[k], open[k]) = (id, by);
                         continue;
                     }
@@ -143,6 +144,9 @@ fn reference<F: Real>(p: &Params, a: Args<F>) {
                     }
                     muted[at] = id;
                 }
+            }
+            if token == p.answer {
+                notes[0] = F::zero();
             }
             if token == p.answer || token == p.end {
                 sum.fill(F::zero());
@@ -179,17 +183,14 @@ fn cases(c: &mut Cases<Params>) {
     // States of a stream that starts, and of one in the middle of a turn.
     let mut add = |name: &'static str, p: Params, tokens: &'static [u32], begun: bool, theta: f64| {
         let (dim, picks) = (p.dim as usize, p.picks as usize);
-        let width = dim + 1 + 2 * picks + p.muted as usize;
+        let width = dim + 3 + 2 * picks + p.muted as usize;
         let slab = 1 + p.keys as usize * dim;
         c.add(name, p)
             .ids("tokens", move |_, i| tokens[i % tokens.len()])
-            .ids("notes", move |_, i| match (i % 2, i / 2 % 3 == 1) {
-                (0, true) if name.starts_with("named") => 2,
-                (0, _) => NONE,
-                (_, one) => u32::from(one && name.ends_with("muted")),
-            })
             .ids("live", |_, _| 1)
             .reals("state", move |r, i| match (begun, i % width) {
+                (_, at) if at == width - 2 => if name.starts_with("named") { 3.0 } else { 0.0 },
+                (_, at) if at == width - 1 => f64::from(u8::from(name.ends_with("muted"))),
                 (false, _) => 0.0,
                 (true, at) if at < dim => r.normal(),
                 (true, at) if at == dim => 2.0,
@@ -213,10 +214,10 @@ fn cases(c: &mut Cases<Params>) {
     add("shut", plain(6, 4, 2, 2), &TURN, false, 1.5);
     add("empty", plain(6, 0, 2, 2), &TURN, false, 0.0);
     add("few", plain(4, 3, 1, 5), &TURN, false, -0.5);
-    // Rows 1, 4 and so on name one: tokens in a turn, an answer, what comes after it, an answer that nobody asked for.
+    // The first answer is named, those after it are not.
     add("named", Params { batch: 2, ..plain(6, 4, 2, 2) }, &TURN, false, 0.0);
     add("named_shut", Params { steps: 7, ..plain(6, 4, 2, 1) }, &[1, 2, 8, 1, 2, 8, 3], false, 1.5);
-    // Turns after turns: every third row of which some are answers mutes what it opens, and more than there is room for.
+    // Turns after turns mute what they open, and more than there is room for.
     add("muted", Params { steps: 27, ..plain(6, 9, 2, 2) }, &[1, 2, 3], false, -0.3);
     add("full_muted", Params { steps: 40, muted: 2, ..plain(6, 9, 2, 4) }, &[1, 2, 8, 3], false, -1.5);
     add("none_muted", Params { steps: 6, muted: 0, ..plain(6, 4, 2, 2) }, &[1, 2, 3], false, -1.5);
@@ -233,7 +234,6 @@ fn cases(c: &mut Cases<Params>) {
     // The same key everywhere: all gates open alike and the lowest ids win.
     c.add("ties", Params { steps: 3, ..plain(3, 140, 1, 6) })
         .ids("tokens", |_, i| [1, 2, 9][i])
-        .ids("notes", |_, i| if i % 2 == 0 { NONE } else { 0 })
         .ids("live", |_, _| 1)
         .reals("state", |_, _| 0.0)
         .reals("x", |_, i| [0.4, -1.0, 2.1][i % 3])
@@ -248,7 +248,6 @@ fn cases(c: &mut Cases<Params>) {
     // Keys of zeros never open a gate with a positive threshold; a frozen state stays.
     c.add("zeros", Params { steps: 4, ..plain(3, 5, 2, 2) })
         .ids("tokens", |_, i| [1, 9, 2, 9][i])
-        .ids("notes", |_, i| if i % 2 == 0 { NONE } else { 0 })
         .ids("live", |_, _| 0)
         .reals("state", |_, _| 0.0)
         .reals("gate", |_, i| if i >= 3 && (i - 3) % 7 == 0 { 0.1 } else { 0.0 });

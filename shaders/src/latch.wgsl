@@ -2,10 +2,10 @@
 //!use order
 // Gate of the plastic pool: at the answer token u = mean of x since the user token, less the background, and
 // open_s = max(0, tanh(24 (max over keys of cos(key, u) - theta_s))) of the most open sections, held to the end token.
-// Where an answer token's first note names a section, that one alone is held, fully open; where its second is not 0, what
-// it opens is not held, but muted from then on.
-// x [batch, steps, dim], tokens [batch, steps], notes [batch, steps, 2], gate [dim + sections (1 + keys dim)]: background, then theta and keys,
-// state [batch, dim + 1 + 2 picks + muted]: sum, count, ids + 1, open, muted ids + 1; ids and open [batch, steps, picks].
+// Where the first note names a section, the next answer token holds that one alone, fully open; where the second is not 0,
+// what an answer token opens is not held, but muted from then on.
+// x [batch, steps, dim], tokens [batch, steps], gate [dim + sections (1 + keys dim)]: background, then theta and keys,
+// state [batch, dim + 3 + 2 picks + muted]: sum, count, ids + 1, open, muted ids + 1, named id + 1, whether to mute; ids and open [batch, steps, picks].
 // One workgroup a stream, dim up to 1024, picks and muted up to 64.
 
 struct Params {
@@ -23,13 +23,12 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
-@group(0) @binding(2) var<storage, read> notes: array<u32>;
-@group(0) @binding(3) var<storage, read> gate: array<f32>;
-@group(0) @binding(4) var<storage, read_write> state: array<f32>;
-@group(0) @binding(5) var<storage, read> live: array<u32>;
-@group(0) @binding(6) var<storage, read_write> ids: array<u32>;
-@group(0) @binding(7) var<storage, read_write> open: array<f32>;
-@group(0) @binding(8) var<uniform> p: Params;
+@group(0) @binding(2) var<storage, read> gate: array<f32>;
+@group(0) @binding(3) var<storage, read_write> state: array<f32>;
+@group(0) @binding(4) var<storage, read> live: array<u32>;
+@group(0) @binding(5) var<storage, read_write> ids: array<u32>;
+@group(0) @binding(6) var<storage, read_write> open: array<f32>;
+@group(0) @binding(7) var<uniform> p: Params;
 
 // (key, id) of the best sections so far, best first, then of the 64 at hand; key 0 is an empty place.
 var<workgroup> pool: array<vec2<u32>, 128>;
@@ -148,12 +147,14 @@ fn main(
     if (stream >= p.batch) {
         return;
     }
-    let at = stream * (p.dim + 1u + 2u * p.picks + p.muted);
+    let at = stream * (p.dim + 3u + 2u * p.picks + p.muted);
+    let notes = at + p.dim + 1u + 2u * p.picks + p.muted;
     for (var i = lane; i < p.dim; i += 64u) {
         sum[i] = state[at + i];
     }
-    // Every lane keeps the same count.
+    // Every lane keeps the same count, and the same named section.
     var count = state[at + p.dim];
+    var named = u32(state[notes]);
     if (lane < p.picks) {
         held[lane] = u32(state[at + p.dim + 1u + lane]);
         held_open[lane] = state[at + p.dim + 1u + p.picks + lane];
@@ -164,8 +165,8 @@ fn main(
     workgroupBarrier();
     for (var row = stream * p.steps; row < (stream + 1u) * p.steps; row++) {
         if (lane == 0u) {
-            let named = notes[2u * row];
-            row_now = vec3<u32>(tokens[row], select(named, 0xFFFFFFFFu, is_muted(named)), notes[2u * row + 1u]);
+            let open_to = named != 0u && !is_muted(named - 1u);
+            row_now = vec3<u32>(tokens[row], select(0u, named, open_to), u32(state[notes + 1u] != 0.0));
         }
         let now = workgroupUniformLoad(&row_now);
         let token = now.x;
@@ -187,9 +188,9 @@ fn main(
                 held_open[lane] = 0.0;
             }
         }
-        if (token == p.answer && now.y != 0xFFFFFFFFu) {
+        if (token == p.answer && now.y != 0u) {
             if (lane == 0u && count > 0.0) {
-                held[0] = now.y + 1u;
+                held[0] = now.y;
                 held_open[0] = 1.0;
             }
             workgroupBarrier();
@@ -216,6 +217,9 @@ fn main(
             }
             workgroupBarrier();
         }
+        if (token == p.answer) {
+            named = 0u;
+        }
         if (token == p.answer || token == p.end) {
             for (var i = lane; i < p.dim; i += 64u) {
                 sum[i] = 0.0;
@@ -237,6 +241,7 @@ fn main(
     }
     if (lane == 0u) {
         state[at + p.dim] = count;
+        state[notes] = f32(named);
     }
     if (lane < p.picks) {
         state[at + p.dim + 1u + lane] = f32(held[lane]);

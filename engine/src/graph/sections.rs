@@ -1,7 +1,7 @@
 //! The feed-forward layer of sections: the router, the picks as kernels take them, and the vectors of turns that are made
 //! of the same normed rows.
 
-use super::{Builder, Entering, RouteBuffers, TurnBuffers, UNNOTED};
+use super::{Builder, Entering, RouteBuffers, TurnBuffers};
 use crate::error::Error;
 use crate::plastic::{KEYS, MUTED, NEURONS, OPEN};
 use lichen_host::{Buffer, Recording, Role, View};
@@ -100,11 +100,8 @@ impl Builder<'_> {
         let [user, answer, end] = pool.marks();
         let (sections, keys, picks, muted) = (pool.capacity() as u32, KEYS as u32, OPEN as u32, MUTED as u32);
         let call = latch::call(latch::Params { batch, steps, dim, sections, keys, picks, muted, user, answer, end });
-        let notes = Buffer::new("notes", Kind::Index, Role::State, 2 * self.rows);
-        self.device.write(&notes.view(), &UNNOTED.repeat(self.rows))?;
-        let args = [projected, self.ids.view(), notes.view(), pool.gate().view(), self.state("latch")?, self.live()];
+        let args = [projected, self.ids.view(), pool.gate().view(), self.state("latch")?, self.live()];
         self.push(call, &[&args[..], &[ids.clone(), open.clone()]].concat())?;
-        self.notes = Some(notes);
         self.opened = Some((ids, open));
         Ok(())
     }

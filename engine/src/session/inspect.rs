@@ -131,7 +131,7 @@ impl Session {
         let mut ids = vec![Vec::new(); layers];
         let mut gaps = Vec::with_capacity(tokens.len());
         self.begin(tokens)?;
-        for chunk in tokens.chunks(self.inspected_chunk()) {
+        for chunk in self.pieces(tokens, self.inspected_chunk()) {
             let graph = self.inspected(chunk.len(), false)?;
             self.run_inspected(&graph, chunk, &mut logits).await?;
             let mut smallest = vec![f32::INFINITY; chunk.len()];
@@ -161,12 +161,13 @@ impl Session {
         let mut logits = Vec::new();
         self.begin(tokens)?;
         let most = self.inspected_chunk();
-        for (i, chunk) in tokens.chunks(most).enumerate() {
+        let mut from = 0;
+        for chunk in self.pieces(tokens, most) {
             let graph = self.inspected(chunk.len(), true)?;
             for (route, ids) in graph.routes.iter().zip(routes) {
-                let from = i * most * slots;
-                self.device().write(&route.ids.view(), &ids[from..from + chunk.len() * slots])?;
+                self.device().write(&route.ids.view(), &ids[from * slots..(from + chunk.len()) * slots])?;
             }
+            from += chunk.len();
             self.run_inspected(&graph, chunk, &mut logits).await?;
         }
         Ok(logits)
@@ -186,7 +187,7 @@ impl Session {
     }
     async fn run_inspected(&mut self, graph: &Graph, tokens: &[u32], logits: &mut Vec<f32>) -> Result<(), Error> {
         self.device().write(&graph.ids.view(), tokens)?;
-        self.note(graph.notes.as_ref(), tokens)?;
+        self.note(tokens)?;
         self.torn = !graph.heads.is_empty();
         self.run(graph).await?;
         self.torn = false;
