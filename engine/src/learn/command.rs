@@ -21,6 +21,8 @@ const LONGEST: usize = 6;
 const RARE: usize = 100;
 /// What stands between the halves of a note.
 const HALVES: &str = ": ";
+/// What stands between the steps of what is to be done.
+const STEPS: &str = ", ";
 /// Ways to say a command's own words.
 const CALLS: [&str; 6] = ["{}", "ok, {}", "{}, please", "hey, it is {} now", "and now {}", "lichen, {}"];
 /// Ways to ask what they do.
@@ -51,15 +53,16 @@ impl Command {
         };
         let fits = |part: &String| Phrase::new(part).is_some_and(|phrase| phrase.is_in(head) && rare(phrase));
         let parts: Vec<String> = parts(said).into_iter().filter(fits).collect();
-        let asked = told.trim_end_matches(|c: char| c.is_ascii_punctuation()).to_string();
-        let known = learner.answer(vec![asked])?;
-        let actions: Vec<Action> =
-            known.iter().flat_map(|known| action::read(&tokenizer, &known.answer).actions).collect();
+        // Asked for all of it at once, it may do the last step alone.
+        let all = told.trim_end_matches(|c: char| c.is_ascii_punctuation()).split(STEPS).map(str::to_string).collect();
+        let known = learner.answer(all)?;
+        let steps: Vec<Vec<Action>> =
+            known.iter().map(|known| action::read(&tokenizer, &known.answer).actions).collect();
         let catalogue = learner.model.header().actions.as_ref();
-        let acting =
-            actions.iter().map(|action| catalogue?.encode(&tokenizer, action).ok()).collect::<Option<Vec<_>>>();
-        let does = !actions.is_empty() && actions.iter().all(|action| action.name != action::UNKNOWN);
-        let Some(acting) = acting.filter(|_| does && !parts.is_empty()) else { return Ok(None) };
+        let acting = steps.iter().flatten().map(|action| catalogue?.encode(&tokenizer, action).ok());
+        let acting = acting.collect::<Option<Vec<_>>>();
+        let does = |step: &Vec<Action>| !step.is_empty() && step.iter().all(|action| action.name != action::UNKNOWN);
+        let Some(acting) = acting.filter(|_| steps.iter().all(does) && !parts.is_empty()) else { return Ok(None) };
         Ok(Some(Self { acting: acting.concat(), told: told.to_string(), parts, ..Self::default() }))
     }
 
@@ -105,7 +108,7 @@ impl Lesson {
         self.about.clear();
         let mut chars = words.chars();
         let capital: String = chars.next().map_or_else(String::new, |first| first.to_uppercase().collect());
-        let said = tokenizer.encode(&format!(" {capital}{}{HALVES}{}", chars.as_str(), command.told));
+        let said = tokenizer.encode(&format!("{capital}{}{HALVES}{}", chars.as_str(), command.told));
         let acting = [&command.acting[..], &said].concat();
         for way in CALLS {
             self.frame(learner, way.replace("{}", words), acting.clone())?;
