@@ -189,7 +189,7 @@ fn cases(c: &mut Cases<Params>) {
             .ids("tokens", move |_, i| tokens[i % tokens.len()])
             .ids("live", |_, _| 1)
             .reals("state", move |r, i| match (begun, i % width) {
-                (_, at) if at == width - 2 => if name.starts_with("named") { 3.0 } else { 0.0 },
+                (_, at) if at == width - 2 => 3.0 * f64::from(u8::from(name.starts_with("named"))),
                 (_, at) if at == width - 1 => f64::from(u8::from(name.ends_with("muted"))),
                 (false, _) => 0.0,
                 (true, at) if at < dim => r.normal(),
