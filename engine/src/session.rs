@@ -373,9 +373,10 @@ impl Session {
         Ok(self.device().write(&latch.slice(latch.len() - 2, 2), &[named, muting])?)
     }
 
-    /// Tokens that run at once: where a turn may open sections of a pool, none stand behind its end.
+    /// Tokens that run at once. Where a turn may open sections of a pool, none stand behind its end: with a pool or without
+    /// one, so that a shut pool leaves every bit.
     fn pieces<'a>(&self, tokens: &'a [u32], most: usize) -> Vec<&'a [u32]> {
-        let answer = self.plastic.as_ref().map(|plastic| plastic.marks()[1]);
+        let answer = self.model.tokenizer().special("<lichen>").filter(|_| self.config().turn > 0);
         let turns = tokens.split_inclusive(|token| Some(*token) == answer);
         turns.flat_map(|turn| turn.chunks(most)).collect()
     }
