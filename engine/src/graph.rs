@@ -176,8 +176,7 @@ impl StateBuffers {
         let mut layers: Vec<Vec<_>> = (0..c.layers).map(layer).collect();
         if c.turn > 0 {
             // What was said so far, which sections of the plastic pool it opened and muted, and notes.
-            let i = c.turn_layer();
-            layers[i].push(part(i, "latch", c.turn + 3 + 2 * OPEN + MUTED));
+            layers[c.turn_layer()].push(part(c.turn_layer(), "latch", c.turn + 3 + 2 * OPEN + MUTED));
         }
         Self { batch, layers, control: Buffer::new("control", Kind::Index, Role::State, 4) }
     }

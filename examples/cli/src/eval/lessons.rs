@@ -8,10 +8,10 @@ use crate::output::note;
 use crate::{learn, load, readers, recall};
 use lichen::data::{Speaker, Turn};
 use lichen::learn::{Learner, Phase, Step, Teaching, opening};
+use lichen::phrase::hash;
 use lichen::plastic::Written;
 use lichen::{Memory, Store};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -54,8 +54,7 @@ impl Taught {
     /// What a memory says, and its open sections.
     fn read(memory: &Memory, lessons: &[Lesson]) -> Done<(Self, HashMap<u64, Written>)> {
         let told: Vec<&str> = lessons.iter().flat_map(|lesson| &lesson.teach).map(String::as_str).collect();
-        let digest = Sha256::digest(told.join("\n").as_bytes());
-        let suite = digest.iter().take(8).fold(0, |suite, &byte| suite << 8 | u64::from(byte));
+        let suite = hash(&told.join("\n"));
         let done = match memory.cached(TAUGHT)? {
             Some(bytes) => serde_json::from_slice(&bytes).ok(),
             None if memory.last()?.is_none() => Some(Self { suite, ids: Vec::new(), seconds: Vec::new() }),
